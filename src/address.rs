@@ -1,0 +1,235 @@
+//! Addresses: normalised once, judged in that form, forwarded in that form (M5).
+//!
+//! The normaliser of record is the server's own, because its result is what the server routes and
+//! stores by. The `jid` crate stands in for it where there is no server (tests, benchmarks) and
+//! double-checks the keys of the configuration; its tables are stricter than the server's, so it is
+//! never the reason to refuse an account or a contact.
+
+use jid::Jid;
+
+/// Turns an address as somebody wrote it into the one the server routes by.
+pub trait Normaliser {
+    /// The normalised JID, or `None` where `raw` is no JID.
+    fn jid(&self, raw: &str) -> Option<String>;
+    /// The normalised localpart, or `None` where `raw` is no localpart.
+    fn username(&self, raw: &str) -> Option<String>;
+}
+
+/// Normalises with the `jid` crate: for tests, benchmarks and whatever else runs without a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CrateNormaliser;
+
+impl Normaliser for CrateNormaliser {
+    fn jid(&self, raw: &str) -> Option<String> {
+        let jid = Jid::new(raw).ok()?;
+        // Put together from its parts: the crate may keep the original text beside parts that it
+        // read differently, as with a trailing dot after the domain.
+        let mut text = String::with_capacity(raw.len());
+        if let Some(node) = jid.node() {
+            text.push_str(node.as_str());
+            text.push('@');
+        }
+        text.push_str(jid.domain().as_str());
+        if let Some(resource) = jid.resource() {
+            text.push('/');
+            text.push_str(resource.as_str());
+        }
+        Some(text)
+    }
+
+    fn username(&self, raw: &str) -> Option<String> {
+        jid::NodePart::new(raw).ok().map(|node| node.as_str().to_owned())
+    }
+}
+
+/// Whether two careful readers can read two different hosts out of a normalised address.
+///
+/// True only where the `jid` crate accepts it and takes it apart differently; such an address must
+/// not become the key of a grant (C2). What the crate refuses is not ambiguous, merely not its taste.
+pub fn is_ambiguous(address: &Address) -> bool {
+    match Jid::new(address.as_str()) {
+        Ok(jid) => {
+            jid.domain().as_str() != address.domain()
+                || jid.node().map(|node| node.as_str()) != address.node()
+                || jid.as_str() != address.as_str()
+        }
+        Err(_) => false,
+    }
+}
+
+/// A JID in normalised form.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    text: String,
+}
+
+impl Address {
+    /// Normalises `raw` with the server's rules; `None` where it is no JID.
+    pub fn normalise(raw: &str, normaliser: &dyn Normaliser) -> Option<Address> {
+        if is_plain(raw) {
+            return Some(Address { text: raw.to_owned() });
+        }
+        normaliser.jid(raw).and_then(Address::from_normalised)
+    }
+
+    /// Takes a JID that is normalised already, such as one the server has routed by; `None` where
+    /// it has no domain.
+    pub fn from_normalised(text: impl Into<String>) -> Option<Address> {
+        let address = Address { text: text.into() };
+        let complete =
+            !address.domain().is_empty() && address.node() != Some("") && address.resource() != Some("");
+        complete.then_some(address)
+    }
+
+    /// The whole address.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole address, owned.
+    pub fn into_string(self) -> String {
+        self.text
+    }
+
+    /// The address without its resource.
+    pub fn bare(&self) -> &str {
+        bare(&self.text)
+    }
+
+    /// The localpart, if there is one.
+    pub fn node(&self) -> Option<&str> {
+        self.bare().split_once('@').map(|(node, _)| node)
+    }
+
+    /// The domain.
+    pub fn domain(&self) -> &str {
+        self.bare()
+            .split_once('@')
+            .map_or(self.bare(), |(_, domain)| domain)
+    }
+
+    /// The resource, if there is one.
+    pub fn resource(&self) -> Option<&str> {
+        self.text.split_once('/').map(|(_, resource)| resource)
+    }
+
+    /// Whether there is no resource.
+    pub fn is_bare(&self) -> bool {
+        !self.text.contains('/')
+    }
+}
+
+/// A normalised JID without its resource.
+pub fn bare(text: &str) -> &str {
+    text.split_once('/').map_or(text, |(bare, _)| bare)
+}
+
+/// Whether every normaliser leaves `raw` as it is: short, lower-case ASCII, at most one `@`, no
+/// resource, and no empty label. Saves the call for nearly every address on the wire.
+fn is_plain(raw: &str) -> bool {
+    if raw.len() > 255 {
+        return false;
+    }
+    let mut seen_at = false;
+    let mut label = 0usize;
+    for byte in raw.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => label += 1,
+            b'-' | b'_' if label > 0 => label += 1,
+            b'.' if label > 0 => label = 0,
+            b'@' if label > 0 && !seen_at => {
+                seen_at = true;
+                label = 0;
+            }
+            _ => return false,
+        }
+        if label > 63 {
+            return false;
+        }
+    }
+    label > 0 && !raw.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parts(text: &str) -> (Option<String>, String, Option<String>) {
+        let address = Address::normalise(text, &CrateNormaliser).expect(text);
+        (
+            address.node().map(str::to_owned),
+            address.domain().to_owned(),
+            address.resource().map(str::to_owned),
+        )
+    }
+
+    #[test]
+    fn c5_an_address_is_taken_apart_after_it_is_normalised() {
+        assert_eq!(
+            parts("Juliet@Capulet.LIT"),
+            (Some("juliet".into()), "capulet.lit".into(), None)
+        );
+        assert_eq!(
+            parts("juliet@capulet.lit/Bal@cony/2"),
+            (
+                Some("juliet".into()),
+                "capulet.lit".into(),
+                Some("Bal@cony/2".into())
+            )
+        );
+        assert_eq!(parts("capulet.lit"), (None, "capulet.lit".into(), None));
+        assert_eq!(
+            parts("capulet.lit/a@b"),
+            (None, "capulet.lit".into(), Some("a@b".into()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_jid_is_no_address() {
+        for wrong in [
+            "",
+            "@",
+            "@capulet.lit",
+            "juliet@",
+            "juliet@/x",
+            "a@b@c",
+            "/x",
+            "juliet@capulet.lit/",
+        ] {
+            assert_eq!(Address::normalise(wrong, &CrateNormaliser), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn c2_an_address_two_readers_read_differently_is_ambiguous() {
+        let dotted = Address::from_normalised("juliet@capulet.lit./balcony").unwrap();
+        assert!(is_ambiguous(&dotted));
+        for clear in ["juliet@capulet.lit", "pubsub.capulet.lit", "user%old@gateway.lit"] {
+            assert!(
+                !is_ambiguous(&Address::from_normalised(clear).unwrap()),
+                "{clear}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn m5_the_short_cut_for_plain_addresses_changes_nothing(
+            raw in "[a-z0-9._@-]{1,20}"
+        ) {
+            // Wherever the crate accepts a plain address it must agree with the short cut.
+            if is_plain(&raw) && let Some(text) = CrateNormaliser.jid(&raw) {
+                prop_assert_eq!(text, raw);
+            }
+        }
+
+        #[test]
+        fn taking_an_address_apart_never_fails(raw in "\\PC{0,40}") {
+            if let Some(address) = Address::from_normalised(raw.clone()) {
+                prop_assert!(!address.domain().is_empty());
+                prop_assert_eq!(address.as_str(), raw.as_str());
+            }
+        }
+    }
+}

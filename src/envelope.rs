@@ -1,0 +1,364 @@
+//! The fixed-depth shape of a privileged stanza, as plain data (M4, Q2).
+//!
+//! Reads a known number of levels and never looks into a payload: how deep that goes is for its
+//! sender to choose, and native recursion over it would be a way to crash the server. One reader
+//! serves two sources, the server's stanza tables and `minidom::Element`, so that every rule can be
+//! tested and fuzzed from XML text.
+
+use crate::ns;
+use crate::verdict::Denial;
+
+/// One element of a stanza, wherever it is kept.
+pub trait Tag: Sized {
+    /// The element name.
+    fn name(&self) -> String;
+    /// The namespace; stanzas of the stream itself are in `jabber:client`.
+    fn namespace(&self) -> String;
+    /// The value of an attribute without a namespace.
+    fn attribute(&self, name: &str) -> Option<String>;
+    /// How many child elements there are.
+    fn child_count(&self) -> usize;
+    /// The child element with this index, from 0.
+    fn child(&self, index: usize) -> Option<Self>;
+    /// The text directly inside, child elements left out.
+    fn text(&self) -> String;
+
+    /// Whether this is the element of that name in that namespace.
+    fn is(&self, name: &str, namespace: &str) -> bool {
+        self.name() == name && self.namespace() == namespace
+    }
+}
+
+impl Tag for &minidom::Element {
+    fn name(&self) -> String {
+        minidom::Element::name(self).to_owned()
+    }
+
+    fn namespace(&self) -> String {
+        self.ns()
+    }
+
+    fn attribute(&self, name: &str) -> Option<String> {
+        self.attr(name).map(str::to_owned)
+    }
+
+    fn child_count(&self) -> usize {
+        self.children().count()
+    }
+
+    fn child(&self, index: usize) -> Option<Self> {
+        self.children().nth(index)
+    }
+
+    fn text(&self) -> String {
+        minidom::Element::text(self)
+    }
+}
+
+/// What a privileged message says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageEnvelope {
+    /// `from` of the forwarded message, as written.
+    pub from: Option<String>,
+    /// `to` of the forwarded message, as written.
+    pub to: Option<String>,
+}
+
+/// What a privileged IQ says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IqEnvelope {
+    /// Namespace of the element inside `<privileged_iq/>`.
+    pub namespace: String,
+    /// `type` of the inner IQ, as written.
+    pub kind: Option<String>,
+    /// `from` of the inner IQ, as written.
+    pub from: Option<String>,
+    /// `to` of the inner IQ, as written.
+    pub to: Option<String>,
+    /// `id` of the inner IQ.
+    pub id: String,
+    /// Namespace of the payload.
+    pub payload_namespace: String,
+}
+
+/// Whether this is the wrapper of a privileged message, in either version (A5).
+fn is_privilege<T: Tag>(tag: &T) -> bool {
+    if tag.name() != "privilege" {
+        return false;
+    }
+    let namespace = tag.namespace();
+    namespace == ns::PRIVILEGE || namespace == ns::PRIVILEGE_1
+}
+
+/// Whether a message carries a privileged wrapper, well-formed or not.
+pub fn is_privileged_message<T: Tag>(stanza: &T) -> bool {
+    children(stanza).any(|child| is_privilege(&child))
+}
+
+fn children<T: Tag>(tag: &T) -> impl Iterator<Item = T> {
+    (0..tag.child_count()).map_while(|index| tag.child(index))
+}
+
+/// Reads `<message><privilege><forwarded><message/>`; gives the envelope and the forwarded message.
+///
+/// A `<delay/>` beside the forwarded message is allowed (M4). Anything else is `modify/bad-request`
+/// with a text that says what is wrong.
+pub fn read_message<T: Tag>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> {
+    let wrong = |text: &str| Denial::bad_request("M4", text);
+    let mut wrappers = children(stanza).filter(is_privilege);
+    let privilege = wrappers.next().ok_or_else(|| wrong("there is no <privilege/>"))?;
+    if wrappers.next().is_some() {
+        return Err(wrong("there is more than one <privilege/>"));
+    }
+    if privilege.child_count() != 1 {
+        return Err(wrong(
+            "<privilege/> has to hold exactly one <forwarded/> and nothing else",
+        ));
+    }
+    let forwarded = privilege
+        .child(0)
+        .filter(|child| child.is("forwarded", ns::FORWARD))
+        .ok_or_else(|| wrong("<privilege/> has to hold a <forwarded xmlns='urn:xmpp:forward:0'/>"))?;
+    let (mut inner, mut delays) = (None, 0usize);
+    for child in children(&forwarded) {
+        if child.is("delay", ns::DELAY) {
+            delays += 1;
+            if delays > 1 {
+                return Err(wrong("<forwarded/> holds more than one <delay/>"));
+            }
+        } else if inner.is_some() {
+            return Err(wrong("<forwarded/> has to hold exactly one <message/>"));
+        } else {
+            inner = Some(child);
+        }
+    }
+    let inner = inner
+        .filter(|child| child.is("message", ns::CLIENT))
+        .ok_or_else(|| wrong("<forwarded/> has to hold one <message xmlns='jabber:client'/>"))?;
+    let envelope = MessageEnvelope {
+        from: inner.attribute("from"),
+        to: inner.attribute("to"),
+    };
+    Ok((envelope, inner))
+}
+
+/// Reads `<iq><privileged_iq><iq/>`; gives the envelope and the inner IQ.
+///
+/// The namespace of the inner IQ and its type are left for the judgement (Q1); what is counted here
+/// is Q2: one inner IQ, one payload, an id.
+pub fn read_iq<T: Tag>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
+    let wrong = |text: &str| Denial::bad_request("Q2", text);
+    if stanza.child_count() != 1 {
+        return Err(wrong("the outer <iq/> has to hold exactly one <privileged_iq/>"));
+    }
+    let wrapper = stanza
+        .child(0)
+        .filter(|child| child.is("privileged_iq", ns::PRIVILEGE))
+        .ok_or_else(|| wrong("there is no <privileged_iq xmlns='urn:xmpp:privilege:2'/>"))?;
+    if wrapper.child_count() != 1 {
+        return Err(wrong(
+            "<privileged_iq/> has to hold exactly one <iq/> and nothing else",
+        ));
+    }
+    let inner = wrapper
+        .child(0)
+        .filter(|child| child.name() == "iq")
+        .ok_or_else(|| wrong("<privileged_iq/> has to hold an <iq xmlns='jabber:client'/>"))?;
+    if inner.child_count() != 1 {
+        return Err(wrong("the inner <iq/> has to hold exactly one payload element"));
+    }
+    let payload = inner
+        .child(0)
+        .ok_or_else(|| wrong("the inner <iq/> has no payload"))?;
+    let id = inner
+        .attribute("id")
+        .ok_or_else(|| wrong("the inner <iq/> has no id"))?;
+    let envelope = IqEnvelope {
+        namespace: inner.namespace(),
+        kind: inner.attribute("type"),
+        from: inner.attribute("from"),
+        to: inner.attribute("to"),
+        id,
+        payload_namespace: payload.namespace(),
+    };
+    Ok((envelope, inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Condition;
+    use minidom::Element;
+    use proptest::prelude::*;
+
+    fn message(content: &str) -> Element {
+        format!(
+            "<message xmlns='jabber:client' from='pubsub.capulet.lit' to='capulet.lit'>{content}</message>"
+        )
+        .parse()
+        .unwrap()
+    }
+
+    fn iq(content: &str) -> Element {
+        format!("<iq xmlns='jabber:client' from='pubsub.capulet.lit' to='juliet@capulet.lit' id='o' type='get'>{content}</iq>")
+            .parse()
+            .unwrap()
+    }
+
+    const INNER: &str = "<message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@montague.lit'><body>x</body></message>";
+
+    #[test]
+    fn m4_the_example_of_the_xep_is_read() {
+        for version in [1, 2] {
+            let stanza = message(&format!(
+                "<privilege xmlns='urn:xmpp:privilege:{version}'><forwarded xmlns='urn:xmpp:forward:0'>{INNER}</forwarded></privilege>"
+            ));
+            let (envelope, inner) = read_message(&&stanza).unwrap();
+            assert_eq!(envelope.from.as_deref(), Some("juliet@capulet.lit"));
+            assert_eq!(envelope.to.as_deref(), Some("romeo@montague.lit"));
+            assert!(inner.has_child("body", ns::CLIENT));
+        }
+    }
+
+    #[test]
+    fn m4_anything_else_is_a_bad_request_that_says_why() {
+        let forwarded = |content: &str| {
+            format!(
+                "<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>{content}</forwarded></privilege>"
+            )
+        };
+        let delay = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>";
+        for (wrong, part) in [
+            (String::new(), "no <privilege/>"),
+            (
+                "<privilege xmlns='urn:xmpp:privilege:2'/>".to_owned(),
+                "exactly one <forwarded/>",
+            ),
+            (
+                "<privilege xmlns='urn:xmpp:privilege:2'><x xmlns='y'/></privilege>".to_owned(),
+                "<forwarded xmlns",
+            ),
+            (forwarded(""), "one <message xmlns"),
+            (forwarded(&(INNER.to_owned() + INNER)), "exactly one <message/>"),
+            (
+                forwarded(&format!("{INNER}<x xmlns='y'/>")),
+                "exactly one <message/>",
+            ),
+            (
+                forwarded("<message xmlns='jabber:server'/>"),
+                "<message xmlns='jabber:client'/>",
+            ),
+            (
+                forwarded("<iq xmlns='jabber:client'/>"),
+                "<message xmlns='jabber:client'/>",
+            ),
+            (forwarded(delay), "one <message xmlns"),
+            (
+                forwarded(&format!("{delay}{delay}{INNER}")),
+                "more than one <delay/>",
+            ),
+            (forwarded(INNER) + &forwarded(INNER), "more than one <privilege/>"),
+            (
+                forwarded(INNER).replace("forward:0", "forward:1"),
+                "urn:xmpp:forward:0",
+            ),
+        ] {
+            let denial = read_message(&&message(&wrong)).unwrap_err();
+            assert_eq!(
+                (denial.condition, denial.rule),
+                (Condition::BadRequest, "M4"),
+                "{wrong}"
+            );
+            assert!(denial.text.contains(part), "{wrong}: {}", denial.text);
+        }
+        for right in [format!("{delay}{INNER}"), format!("{INNER}{delay}")] {
+            read_message(&&message(&forwarded(&right))).unwrap();
+        }
+    }
+
+    #[test]
+    fn q2_one_iq_one_payload_and_an_id() {
+        let wrap = |content: &str| {
+            iq(&format!(
+                "<privileged_iq xmlns='urn:xmpp:privilege:2'>{content}</privileged_iq>"
+            ))
+        };
+        let (envelope, _) = read_iq(&&wrap(
+            "<iq xmlns='jabber:client' id='i' type='get' to='upload.capulet.lit'><request xmlns='urn:xmpp:http:upload:0'/></iq>",
+        ))
+        .unwrap();
+        assert_eq!(envelope.payload_namespace, "urn:xmpp:http:upload:0");
+        assert_eq!((envelope.id.as_str(), envelope.from), ("i", None));
+        let payload = "<query xmlns='jabber:iq:last'/>";
+        let whole = format!("<iq xmlns='jabber:client' id='i' type='get'>{payload}</iq>");
+        for wrong in [
+            String::new(),
+            format!("{whole}{whole}"),
+            format!("<iq xmlns='jabber:client' type='get'>{payload}</iq>"),
+            "<iq xmlns='jabber:client' id='i' type='get'/>".to_owned(),
+            format!("<iq xmlns='jabber:client' id='i' type='get'>{payload}{payload}</iq>"),
+            "<message xmlns='jabber:client' id='i'><body/></message>".to_owned(),
+        ] {
+            let denial = read_iq(&&wrap(&wrong)).unwrap_err();
+            assert_eq!(
+                (denial.condition, denial.rule),
+                (Condition::BadRequest, "Q2"),
+                "{wrong}"
+            );
+        }
+    }
+
+    /// XML made of the names and namespaces that matter, in any arrangement.
+    fn any_xml() -> impl Strategy<Value = Element> {
+        let name = prop_oneof![
+            Just("message"),
+            Just("iq"),
+            Just("privilege"),
+            Just("forwarded"),
+            Just("privileged_iq"),
+            Just("delay"),
+            Just("body"),
+            Just("presence"),
+        ];
+        let namespace = prop_oneof![
+            Just(ns::CLIENT),
+            Just(ns::PRIVILEGE),
+            Just(ns::PRIVILEGE_1),
+            Just(ns::FORWARD),
+            Just(ns::DELAY),
+            Just("x"),
+        ];
+        let leaf =
+            (name.clone(), namespace.clone()).prop_map(|(name, namespace)| Element::bare(name, namespace));
+        leaf.prop_recursive(5, 30, 3, move |inner| {
+            (
+                name.clone(),
+                namespace.clone(),
+                prop::collection::vec(inner, 0..3),
+            )
+                .prop_map(|(name, namespace, children)| {
+                    let mut element = Element::bare(name, namespace);
+                    for child in children {
+                        element.append_child(child);
+                    }
+                    element
+                })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn m4_whatever_is_read_has_the_one_shape(stanza in any_xml()) {
+            if let Ok((_, inner)) = read_message(&&stanza) {
+                prop_assert!(inner.is("message", ns::CLIENT));
+                let privilege: Vec<_> = stanza.children().filter(is_privilege).collect();
+                prop_assert_eq!(privilege.len(), 1);
+                prop_assert!(std::ptr::eq(
+                    inner,
+                    privilege[0].get_child("forwarded", ns::FORWARD).unwrap().get_child("message", ns::CLIENT).unwrap()
+                ));
+            }
+            let _ = read_iq(&&stanza);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The native core of `mod_privilege`: XEP-0356 *Privileged Entity* for the Prosody XMPP server.
+//!
+//! Everything that decides is here, and none of it knows Lua: [`config`] compiles the administrator's
+//! options into the [`matrix`], [`envelope`] reads the fixed-depth shape of a privileged stanza,
+//! [`message`], [`iq`] and [`roster`] each hold one judgement, [`in_flight`] keeps the privileged IQs
+//! that wait for an answer. A judgement is a value: a permit, or a [`verdict::Denial`].
+//!
+//! The `lua` module, present with one of the `luaXX` features, translates between this and the
+//! server's Lua and decides nothing.
+
+pub mod address;
+pub mod advert;
+pub mod config;
+pub mod envelope;
+pub mod in_flight;
+pub mod iq;
+pub mod matrix;
+pub mod message;
+pub mod ns;
+pub mod permission;
+pub mod roster;
+pub mod verdict;
+pub mod xml;
+
+#[cfg(any(
+    feature = "lua51",
+    feature = "lua52",
+    feature = "lua53",
+    feature = "lua54",
+    feature = "luajit"
+))]
+mod lua;

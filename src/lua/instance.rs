@@ -1,0 +1,478 @@
+//! The core of one granting host, as a table of functions.
+//!
+//! Its state belongs to the module instance that opened it, never to a static: the library stays
+//! loaded over a reload of the module, and all hosts share it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use mlua::prelude::*;
+
+use super::convert::{self, LuaServer, denied};
+use super::keys::Keys;
+use super::rosters;
+use super::stanza::{LuaTag, Origin};
+use crate::envelope::{self, Tag};
+use crate::in_flight::{self, Answer, Ledger, Request};
+use crate::matrix::PermissionMatrix;
+use crate::permission::IqType;
+use crate::roster::{self, IqHead, RosterWriter};
+use crate::verdict::Denial;
+use crate::{advert, config, iq, message};
+
+struct State {
+    matrix: PermissionMatrix,
+    ledger: Ledger,
+}
+
+/// What every function of an instance shares.
+struct Core {
+    keys: Rc<Keys>,
+    server: LuaServer,
+    state: RefCell<State>,
+}
+
+type Args = (LuaValue, LuaValue, LuaValue, LuaValue, LuaValue, LuaValue);
+
+/// `open(host, jid_prep, nodeprep, serves, id_prefix)`: the core of a granting host that grants
+/// nothing yet.
+pub(super) fn open(
+    lua: &Lua,
+    (host, jid_prep, nodeprep, serves, prefix): (LuaValue, LuaValue, LuaValue, LuaValue, LuaValue),
+) -> LuaResult<LuaTable> {
+    let host = convert::text(&host, "open", "host")?;
+    let prefix = convert::text(&prefix, "open", "id_prefix")?;
+    let core = Rc::new(Core {
+        keys: Rc::new(Keys::new(lua)?),
+        server: LuaServer {
+            jid_prep: convert::function(jid_prep, "open", "jid_prep")?,
+            nodeprep: convert::function(nodeprep, "open", "nodeprep")?,
+            serves: convert::function(serves, "open", "serves")?,
+        },
+        state: RefCell::new(State {
+            matrix: PermissionMatrix::new(host),
+            ledger: Ledger::new(prefix),
+        }),
+    });
+    let exports = lua.create_table()?;
+    let export = |name: &str, function: fn(&Core, &Lua, Args) -> LuaResult<LuaMultiValue>| {
+        let core = Rc::clone(&core);
+        exports.raw_set(
+            name,
+            lua.create_function(move |lua, args: Args| function(&core, lua, args))?,
+        )
+    };
+    export("configure", configure)?;
+    export("entities", entities)?;
+    export("grant", grant)?;
+    export("covers", covers)?;
+    export("advertisement", advertisement)?;
+    export("judge_message", judge_message)?;
+    export("judge_iq", judge_iq)?;
+    export("judge_roster", judge_roster)?;
+    export("no_account", no_account)?;
+    export("no_administration", no_administration)?;
+    export("roster_result", roster_result)?;
+    export("plan_roster_set", plan_roster_set)?;
+    export("iq_limits", iq_limits)?;
+    export("open_request", open_request)?;
+    export("cancel_request", cancel_request)?;
+    export("answer", answer)?;
+    export("expire", expire)?;
+    export("forget", forget)?;
+    export("in_flight", in_flight_count)?;
+    export("export_requests", export_requests)?;
+    export("import_requests", import_requests)?;
+    Ok(exports)
+}
+
+/// `configure(privileged_entities)`: compiles the option and puts it in force. Gives a list of
+/// problems, each `{ level =, text = }`, and the list of entities whose grant has changed (C6).
+fn configure(core: &Core, lua: &Lua, (options, ..): Args) -> LuaResult<LuaMultiValue> {
+    let options = convert::config(&options)?;
+    let host = core.state.borrow().matrix.host().to_owned();
+    let (matrix, problems) = config::compile(&host, &options, &core.server);
+    let list = lua.create_table()?;
+    for problem in problems {
+        let entry = lua.create_table()?;
+        entry.raw_set("level", problem.level.as_str())?;
+        entry.raw_set("text", problem.text)?;
+        list.raw_push(entry)?;
+    }
+    let mut state = core.state.borrow_mut();
+    let changed = state.matrix.changed(&matrix);
+    state.matrix = matrix;
+    (list, changed).into_lua_multi(lua)
+}
+
+/// `entities()`: the bare JIDs of all entities named in the configuration.
+fn entities(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
+    let state = core.state.borrow();
+    let list = lua.create_table()?;
+    for entity in state.matrix.entities() {
+        list.raw_push(entity)?;
+    }
+    list.into_lua_multi(lua)
+}
+
+/// `grant(entity)`: nil where nothing is granted, else roster access, whether rosters are pushed,
+/// presence access, message access.
+fn grant(core: &Core, lua: &Lua, (entity, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "grant", "entity")?;
+    match core.state.borrow().matrix.grant(&entity) {
+        None => LuaNil.into_lua_multi(lua),
+        Some(grant) => (
+            grant.roster.as_str(),
+            grant.pushes_roster(),
+            grant.presence.as_str(),
+            grant.message.as_str(),
+        )
+            .into_lua_multi(lua),
+    }
+}
+
+/// `covers(entity, username)`: whether the grant is about this account (C7).
+fn covers(core: &Core, lua: &Lua, (entity, username, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "covers", "entity")?;
+    let username = convert::text(&username, "covers", "username")?;
+    let state = core.state.borrow();
+    let covers = state
+        .matrix
+        .grant(&entity)
+        .is_some_and(|grant| grant.scope.covers(&username));
+    covers.into_lua_multi(lua)
+}
+
+/// `advertisement(entity, to, id)`: the finished message, and whether anything is granted; nil where
+/// it cannot be written.
+fn advertisement(core: &Core, lua: &Lua, (entity, to, id, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "advertisement", "entity")?;
+    let to = convert::text(&to, "advertisement", "to")?;
+    let id = convert::text(&id, "advertisement", "id")?;
+    let state = core.state.borrow();
+    let grant = state.matrix.grant(&entity);
+    let text = advert::text(grant.map(AsRef::as_ref), state.matrix.host(), &to, &id);
+    (text, grant.is_some()).into_lua_multi(lua)
+}
+
+/// The session and the stanza of an event.
+fn event(core: &Core, origin: LuaValue, stanza: LuaValue, function: &str) -> LuaResult<(Origin, LuaTag)> {
+    let session = convert::table(origin, function, "origin")?;
+    let stanza = LuaTag::new(convert::table(stanza, function, "stanza")?, None, &core.keys);
+    Ok((Origin::read(&session, &stanza, &core.keys), stanza))
+}
+
+/// Who a stanza is for: its `to`, or the session's own bare JID where the server took that away.
+fn recipient(origin: &Origin, stanza: &LuaTag) -> String {
+    stanza
+        .attribute("to")
+        .or_else(|| origin.own_bare())
+        .unwrap_or_default()
+}
+
+/// `judge_message(origin, stanza)`: nil where the message carries no wrapper; true, the inner
+/// message, its judged `from`, its judged `to` or nil, and the username to look up or nil for the
+/// host itself; or a denial.
+fn judge_message(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
+    let (origin, stanza) = event(core, origin, stanza, "judge_message")?;
+    if !envelope::is_privileged_message(&stanza) {
+        return LuaNil.into_lua_multi(lua);
+    }
+    let state = core.state.borrow();
+    match message::judge(&state.matrix, &origin.sender(), &stanza, &core.server) {
+        Ok((permit, inner)) => {
+            (true, inner.into_table(), permit.from, permit.to, permit.username).into_lua_multi(lua)
+        }
+        Err(denial) => denied(lua, denial),
+    }
+}
+
+/// `judge_iq(origin, stanza)`: true, the inner IQ, the account's bare JID, its username to look up,
+/// the judged `to` or nil, the inner id, and whether it is an ad-hoc command; or a denial.
+fn judge_iq(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
+    let (origin, stanza) = event(core, origin, stanza, "judge_iq")?;
+    let to = recipient(&origin, &stanza);
+    let kind = stanza.attribute("type").unwrap_or_default();
+    let state = core.state.borrow();
+    match iq::judge(&state.matrix, &origin.sender(), &to, &kind, &stanza, &core.server) {
+        Ok((permit, inner)) => (
+            true,
+            inner.into_table(),
+            permit.account,
+            permit.username,
+            permit.to,
+            permit.id,
+            permit.is_command,
+        )
+            .into_lua_multi(lua),
+        Err(denial) => denied(lua, denial),
+    }
+}
+
+/// `judge_roster(origin, stanza)`: true, the account's bare JID, its username to look up; or a
+/// denial.
+fn judge_roster(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
+    let (origin, stanza) = event(core, origin, stanza, "judge_roster")?;
+    let to = recipient(&origin, &stanza);
+    let kind = stanza
+        .attribute("type")
+        .and_then(|kind| IqType::parse(&kind))
+        .unwrap_or(IqType::Set);
+    let state = core.state.borrow();
+    match roster::judge(&state.matrix, &origin.sender(), &to, kind) {
+        Ok(username) => (true, to, username).into_lua_multi(lua),
+        Err(denial) => denied(lua, denial),
+    }
+}
+
+/// `no_account(what)`: the denial where the account of a judged "message", "iq" or "roster" request
+/// turned out not to exist.
+fn no_account(core: &Core, lua: &Lua, (what, ..): Args) -> LuaResult<LuaMultiValue> {
+    let what = convert::text(&what, "no_account", "what")?;
+    let state = core.state.borrow();
+    let host = state.matrix.host();
+    let denial = match what.as_str() {
+        "message" => message::no_account(host),
+        "iq" => iq::no_account(host),
+        _ => roster::no_account(),
+    };
+    denied(lua, denial)
+}
+
+/// `no_administration()`: the denial of an ad-hoc command for an administrator's account.
+fn no_administration(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
+    denied(lua, iq::no_administration(core.state.borrow().matrix.host()))
+}
+
+/// `roster_result(stanza, account, roster)`: the answer to a roster get of `stanza`, finished (R1).
+fn roster_result(core: &Core, lua: &Lua, (stanza, account, stored, ..): Args) -> LuaResult<LuaMultiValue> {
+    let stanza = convert::table(stanza, "roster_result", "stanza")?;
+    let account = convert::text(&account, "roster_result", "account")?;
+    let stored = convert::table(stored, "roster_result", "roster")?;
+    let keys = &core.keys;
+    let stanza = LuaTag::new(stanza, None, keys);
+    let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
+    let head = IqHead {
+        kind: "result",
+        from: &account,
+        to: to.as_deref().unwrap_or_default(),
+        id: id.as_deref().unwrap_or_default(),
+    };
+    let ours = rosters::version(&stored, keys);
+    let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
+    if roster::is_current(theirs.as_deref(), ours) {
+        return roster::empty_iq(&head).into_lua_multi(lua);
+    }
+    let ver = ours.map(rosters::version_text);
+    let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
+    stored.for_each(|jid: LuaValue, item: LuaValue| {
+        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
+            && let Some(subscription) = super::stanza::string(&item, &keys.subscription)
+        {
+            let ask = super::stanza::string(&item, &keys.ask);
+            let name = super::stanza::string(&item, &keys.name);
+            writer.item(
+                &super::stanza::owned(&jid),
+                &subscription,
+                ask.as_deref(),
+                rosters::is_approved(&item, keys),
+                name.as_deref(),
+            );
+            rosters::each_group(&item, keys, |group| writer.group(&group));
+            writer.end_item();
+        }
+        Ok(())
+    })?;
+    writer.finish().into_lua_multi(lua)
+}
+
+/// `plan_roster_set(account, stanza, roster)`: true and the list of changes, empty where nothing
+/// would change; or a denial (R2 to R4).
+fn plan_roster_set(core: &Core, lua: &Lua, (account, stanza, stored, ..): Args) -> LuaResult<LuaMultiValue> {
+    let account = convert::text(&account, "plan_roster_set", "account")?;
+    let stanza = convert::table(stanza, "plan_roster_set", "stanza")?;
+    let stored = convert::table(stored, "plan_roster_set", "roster")?;
+    let planned = LuaTag::new(stanza, None, &core.keys)
+        .child(0)
+        .ok_or_else(|| Denial::bad_request("R4", "there is no <query/>"))
+        .and_then(|query| roster::read_set(&query, &account, &core.server))
+        .and_then(|sets| roster::plan(sets, |jid| rosters::find(&stored, jid, &core.keys)));
+    match planned {
+        Ok(changes) => (true, rosters::changes(lua, changes)?).into_lua_multi(lua),
+        Err(denial) => denied(lua, denial),
+    }
+}
+
+/// `iq_limits(limit, timeout)`: how many privileged IQs one entity may have in flight, and how many
+/// milliseconds each may take (Q6).
+fn iq_limits(core: &Core, lua: &Lua, (limit, timeout, ..): Args) -> LuaResult<LuaMultiValue> {
+    let limit = convert::natural(&limit, "iq_limits", "limit")?;
+    let timeout = convert::natural(&timeout, "iq_limits", "timeout")?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    core.state.borrow_mut().ledger.limits(limit, timeout);
+    ().into_lua_multi(lua)
+}
+
+/// `open_request(origin, stanza, account, to, inner_id, now)`: the id the inner IQ has to leave
+/// under; or a denial. `now` is in milliseconds.
+fn open_request(
+    core: &Core,
+    lua: &Lua,
+    (origin, stanza, account, to, inner_id, now): Args,
+) -> LuaResult<LuaMultiValue> {
+    let (origin, stanza) = event(core, origin, stanza, "open_request")?;
+    let request = Request {
+        entity: origin.sender().entity().unwrap_or_default().to_owned(),
+        reply_to: stanza.attribute("from").unwrap_or_default(),
+        outer_id: stanza.attribute("id").unwrap_or_default(),
+        inner_id: convert::text(&inner_id, "open_request", "inner_id")?,
+        account: convert::text(&account, "open_request", "account")?,
+        to: convert::optional_text(&to, "open_request", "to")?,
+    };
+    let now = convert::natural(&now, "open_request", "now")?;
+    match core.state.borrow_mut().ledger.open(now, request) {
+        Ok(id) => id.into_lua_multi(lua),
+        Err(denial) => denied(lua, denial),
+    }
+}
+
+/// A request as Lua sees it: entity, reply_to, outer id, inner id, account.
+fn request_fields(request: Request) -> (String, String, String, String, String) {
+    (
+        request.entity,
+        request.reply_to,
+        request.outer_id,
+        request.inner_id,
+        request.account,
+    )
+}
+
+/// `answer(id, from, to)`: nil where the id was not made here; false for a stray answer; or the
+/// request that is answered.
+fn answer(core: &Core, lua: &Lua, (id, from, to, ..): Args) -> LuaResult<LuaMultiValue> {
+    let id = convert::text(&id, "answer", "id")?;
+    let from = convert::optional_text(&from, "answer", "from")?;
+    let to = convert::text(&to, "answer", "to")?;
+    match core.state.borrow_mut().ledger.answer(&id, from.as_deref(), &to) {
+        Answer::NotOurs => LuaNil.into_lua_multi(lua),
+        Answer::Stray => false.into_lua_multi(lua),
+        Answer::To(request) => request_fields(*request).into_lua_multi(lua),
+    }
+}
+
+/// `cancel_request(id)`: takes a request out again; whether it was still in flight.
+fn cancel_request(core: &Core, lua: &Lua, (id, ..): Args) -> LuaResult<LuaMultiValue> {
+    let id = convert::text(&id, "cancel_request", "id")?;
+    core.state
+        .borrow_mut()
+        .ledger
+        .cancel(&id)
+        .is_some()
+        .into_lua_multi(lua)
+}
+
+/// A list of requests, each `{ entity =, reply_to =, outer_id =, account = }`, and the denial to
+/// answer them with.
+fn given_up(lua: &Lua, requests: Vec<Request>, denial: Denial) -> LuaResult<LuaMultiValue> {
+    let list = lua.create_table_with_capacity(requests.len(), 0)?;
+    for request in requests {
+        let entry = lua.create_table()?;
+        entry.raw_set("entity", request.entity)?;
+        entry.raw_set("reply_to", request.reply_to)?;
+        entry.raw_set("outer_id", request.outer_id)?;
+        entry.raw_set("account", request.account)?;
+        list.raw_push(entry)?;
+    }
+    let mut values = denied(lua, denial)?;
+    values.pop_front();
+    values.push_front(LuaValue::Table(list));
+    Ok(values)
+}
+
+/// `expire(now)`: the requests that have waited too long, and how to answer them: error type,
+/// condition, text, rule (Q6).
+fn expire(core: &Core, lua: &Lua, (now, ..): Args) -> LuaResult<LuaMultiValue> {
+    let now = convert::natural(&now, "expire", "now")?;
+    let expired = core.state.borrow_mut().ledger.expire(now);
+    given_up(lua, expired, in_flight::timed_out())
+}
+
+/// `forget(what, jid)`: takes out the requests of an "entity", an "account", a "reply_to", or "all",
+/// and gives them with the way to answer them, as `expire` does.
+fn forget(core: &Core, lua: &Lua, (what, jid, ..): Args) -> LuaResult<LuaMultiValue> {
+    let what = convert::text(&what, "forget", "what")?;
+    let jid = convert::optional_text(&jid, "forget", "jid")?.unwrap_or_default();
+    let ledger = &mut core.state.borrow_mut().ledger;
+    let requests = match what.as_str() {
+        "entity" => ledger.forget_entity(&jid),
+        "account" => ledger.forget_account(&jid),
+        "reply_to" => ledger.forget_reply_to(&jid),
+        "all" => ledger.drain(),
+        other => {
+            return Err(LuaError::external(format!(
+                "bad argument \"what\" to privilege_native.forget: \"{other}\""
+            )));
+        }
+    };
+    given_up(lua, requests, in_flight::withdrawn())
+}
+
+/// `in_flight()`: how many privileged IQs wait for their answer.
+fn in_flight_count(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
+    core.state.borrow().ledger.len().into_lua_multi(lua)
+}
+
+/// `export_requests()`: all requests in flight as plain Lua data, for the instance after a reload.
+fn export_requests(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
+    let state = core.state.borrow();
+    let (next, requests) = state.ledger.export();
+    let list = lua.create_table_with_capacity(requests.len(), 0)?;
+    for (number, deadline, request) in requests {
+        let entry = lua.create_table()?;
+        for value in [number, deadline] {
+            entry.raw_push(value)?;
+        }
+        let Request {
+            entity,
+            reply_to,
+            outer_id,
+            inner_id,
+            account,
+            to,
+        } = request;
+        for text in [entity, reply_to, outer_id, inner_id, account] {
+            entry.raw_push(text)?;
+        }
+        entry.raw_push(to.unwrap_or_default())?;
+        list.raw_push(entry)?;
+    }
+    let saved = lua.create_table()?;
+    saved.raw_set("next", next)?;
+    saved.raw_set("requests", list)?;
+    saved.into_lua_multi(lua)
+}
+
+/// `import_requests(saved)`: goes on with what another instance exported.
+fn import_requests(core: &Core, lua: &Lua, (saved, ..): Args) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "import_requests";
+    let saved = convert::table(saved, HERE, "saved")?;
+    let next = convert::natural(&saved.raw_get("next")?, HERE, "next")?;
+    let list = convert::table(saved.raw_get("requests")?, HERE, "requests")?;
+    let mut requests = Vec::with_capacity(list.raw_len());
+    for index in 1..=list.raw_len() {
+        let entry = convert::table(list.raw_get(index)?, HERE, "request")?;
+        let number = |index: usize| convert::natural(&entry.raw_get(index)?, HERE, "number");
+        let text = |index: usize| convert::text(&entry.raw_get(index)?, HERE, "text");
+        let request = Request {
+            entity: text(3)?,
+            reply_to: text(4)?,
+            outer_id: text(5)?,
+            inner_id: text(6)?,
+            account: text(7)?,
+            to: Some(text(8)?).filter(|to| !to.is_empty()),
+        };
+        requests.push((number(1)?, number(2)?, request));
+    }
+    core.state.borrow_mut().ledger.import(next, requests);
+    ().into_lua_multi(lua)
+}

@@ -1,0 +1,101 @@
+//! Rosters as the server keeps them: a table of items by contact, with a row of metadata under
+//! `false`.
+
+use mlua::prelude::*;
+
+use super::keys::Keys;
+use super::stanza::{owned, string};
+use crate::roster::{Change, Item, Subscription};
+
+/// The visible part of a stored item (R8).
+pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
+    let mut groups = std::collections::BTreeSet::new();
+    each_group(item, keys, |group| {
+        groups.insert(group);
+    });
+    Item {
+        subscription: string(item, &keys.subscription)
+            .and_then(|value| Subscription::parse(&value))
+            .unwrap_or_default(),
+        ask: string(item, &keys.ask).is_some(),
+        approved: is_approved(item, keys),
+        name: string(item, &keys.name),
+        groups,
+    }
+}
+
+/// Whether the account has approved the contact in advance; some versions store a string.
+pub(super) fn is_approved(item: &LuaTable, keys: &Keys) -> bool {
+    match item.raw_get(&keys.approved) {
+        Ok(LuaValue::Boolean(approved)) => approved,
+        Ok(LuaValue::String(text)) => text.as_bytes() == b"true",
+        _ => false,
+    }
+}
+
+/// Calls `each` with every group of a stored item.
+pub(super) fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(String)) {
+    if let Ok(LuaValue::Table(groups)) = item.raw_get(&keys.groups) {
+        // The closure never fails, and neither does reading a table.
+        let _ = groups.for_each(|group: LuaValue, _: LuaValue| {
+            if let LuaValue::String(group) = group {
+                each(owned(&group));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// The item of a contact in a stored roster.
+pub(super) fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Item> {
+    match roster.raw_get(jid) {
+        Ok(LuaValue::Table(item)) => Some(read_item(&item, keys)),
+        _ => None,
+    }
+}
+
+/// The roster version: a number, or nothing where the server keeps none.
+pub(super) fn version(roster: &LuaTable, keys: &Keys) -> Option<f64> {
+    let Ok(LuaValue::Table(metadata)) = roster.raw_get(false) else {
+        return Some(1.0);
+    };
+    match metadata.raw_get(&keys.version) {
+        #[expect(clippy::cast_precision_loss, reason = "a count of changes")]
+        Ok(LuaValue::Integer(version)) => Some(version as f64),
+        Ok(LuaValue::Number(version)) => Some(version),
+        // A roster that was never saved is in its first version.
+        Ok(LuaValue::Nil) => Some(1.0),
+        _ => None,
+    }
+}
+
+/// A version as the server writes it.
+pub(super) fn version_text(version: f64) -> String {
+    format!("{version}")
+}
+
+/// The changes of a roster set for the shim to enter: `{ jid =, remove = true }`, or `{ jid =,
+/// subscription =, ask =, approved =, name =, groups = { [group] = true } }`.
+pub(super) fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
+    let list = lua.create_table_with_capacity(changes.len(), 0)?;
+    for Change { jid, item } in changes {
+        let entry = lua.create_table()?;
+        entry.raw_set("jid", jid)?;
+        match item {
+            None => entry.raw_set("remove", true)?,
+            Some(item) => {
+                entry.raw_set("subscription", item.subscription.as_str())?;
+                entry.raw_set("ask", item.ask.then_some("subscribe"))?;
+                entry.raw_set("approved", item.approved.then_some("true"))?;
+                entry.raw_set("name", item.name)?;
+                let groups = lua.create_table()?;
+                for group in item.groups {
+                    groups.raw_set(group, true)?;
+                }
+                entry.raw_set("groups", groups)?;
+            }
+        }
+        list.raw_push(entry)?;
+    }
+    Ok(list)
+}

@@ -1,0 +1,318 @@
+//! The permission matrix: what each granting host allows each entity. Compiled once per configuration.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use crate::address;
+use crate::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
+
+/// The accounts of the granting host that a grant covers (C7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only these usernames; `None` means every account.
+    pub accounts: Option<BTreeSet<String>>,
+    /// Never these usernames.
+    pub except: BTreeSet<String>,
+}
+
+impl Scope {
+    /// No account at all.
+    pub fn nobody() -> Scope {
+        Scope {
+            accounts: Some(BTreeSet::new()),
+            except: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the account with this normalised username is covered.
+    pub fn covers(&self, username: &str) -> bool {
+        !self.except.contains(username)
+            && self
+                .accounts
+                .as_ref()
+                .is_none_or(|accounts| accounts.contains(username))
+    }
+
+    /// The accounts that both sides cover.
+    #[must_use]
+    pub fn stricter(&self, other: &Scope) -> Scope {
+        let accounts = match (&self.accounts, &other.accounts) {
+            (Some(a), Some(b)) => Some(a.intersection(b).cloned().collect()),
+            (Some(a), None) | (None, Some(a)) => Some(a.clone()),
+            (None, None) => None,
+        };
+        Scope {
+            accounts,
+            except: self.except.union(&other.except).cloned().collect(),
+        }
+    }
+}
+
+/// What one granting host allows one entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Access to rosters.
+    pub roster: Access,
+    /// Whether the entity wants roster pushes; see [`Grant::pushes_roster`].
+    pub roster_push: bool,
+    /// Sending messages in the name of accounts.
+    pub message: MessageAccess,
+    /// Being told presence.
+    pub presence: PresenceAccess,
+    /// IQ access by payload namespace; never holds `Access::None`.
+    pub iq: BTreeMap<String, Access>,
+    /// The accounts all of this is about.
+    pub scope: Scope,
+    /// The version it is advertised in.
+    pub protocol: Protocol,
+}
+
+impl Grant {
+    /// Whether nothing at all is granted, so that nothing is advertised (A1).
+    pub fn is_empty(&self) -> bool {
+        self.roster == Access::None
+            && self.message == MessageAccess::None
+            && self.presence == PresenceAccess::None
+            && self.iq.is_empty()
+    }
+
+    /// Whether roster changes are pushed to the entity (R7).
+    pub fn pushes_roster(&self) -> bool {
+        self.roster_push && self.roster.allows_get()
+    }
+
+    /// Whether IQs of this type with a payload in this namespace are granted.
+    pub fn allows_iq(&self, namespace: &str, kind: IqType) -> bool {
+        self.iq.get(namespace).is_some_and(|access| access.allows(kind))
+    }
+
+    /// What both grants allow (C5).
+    #[must_use]
+    pub fn stricter(&self, other: &Grant) -> Grant {
+        let iq = self
+            .iq
+            .iter()
+            .filter_map(|(namespace, access)| {
+                let both = access.stricter(other.iq.get(namespace).copied().unwrap_or_default());
+                (both != Access::None).then(|| (namespace.clone(), both))
+            })
+            .collect();
+        let mut grant = Grant {
+            roster: self.roster.stricter(other.roster),
+            roster_push: self.roster_push && other.roster_push,
+            message: self.message.min(other.message),
+            presence: self.presence.min(other.presence),
+            iq,
+            scope: self.scope.stricter(&other.scope),
+            protocol: if self.protocol == other.protocol {
+                self.protocol
+            } else {
+                Protocol::default()
+            },
+        };
+        if grant.presence == PresenceAccess::Roster && !grant.roster.allows_get() {
+            grant.presence = PresenceAccess::None;
+        }
+        grant
+    }
+}
+
+/// Who sent a stanza, as the server vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender<'a> {
+    /// The type of the session it came in on: `component`, `c2s`, or another, which is nobody.
+    pub session_type: &'a str,
+    /// The host of that session.
+    pub host: &'a str,
+    /// The username of that session, for `c2s`.
+    pub username: Option<&'a str>,
+    /// The normalised `from` of the stanza.
+    pub from: &'a str,
+    /// Whether this is itself a stanza sent in the name of an account (M6).
+    pub acting: bool,
+}
+
+impl Sender<'_> {
+    /// The JID a grant may be for, or `None` where the sender cannot be a privileged entity.
+    ///
+    /// A component is the entity only under its own name, not under the addresses behind it: a
+    /// gateway relays stanzas of strangers as `somebody@gateway`, and those must not inherit what
+    /// the gateway itself may do.
+    pub fn entity(&self) -> Option<&str> {
+        if self.acting {
+            return None;
+        }
+        let from = address::bare(self.from);
+        match (self.session_type, self.username) {
+            ("component", _) if from == self.host => Some(from),
+            ("c2s", Some(username)) => match from.split_once('@') {
+                Some((node, domain)) if node == username && domain == self.host => Some(from),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// All grants of one granting host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PermissionMatrix {
+    host: String,
+    grants: HashMap<String, Rc<Grant>>,
+}
+
+impl PermissionMatrix {
+    /// A matrix in which `host` grants nothing to anybody.
+    pub fn new(host: impl Into<String>) -> PermissionMatrix {
+        PermissionMatrix {
+            host: host.into(),
+            grants: HashMap::new(),
+        }
+    }
+
+    /// The granting host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Enters a grant for the entity with this normalised bare JID. If there is one already, the
+    /// stricter of each permission stays (C5).
+    pub fn insert(&mut self, entity: String, grant: Grant) {
+        let grant = match self.grants.get(&entity) {
+            Some(earlier) => earlier.stricter(&grant),
+            None => grant,
+        };
+        self.grants.insert(entity, Rc::new(grant));
+    }
+
+    /// What the host grants this entity; `None` for nothing.
+    pub fn grant(&self, entity: &str) -> Option<&Rc<Grant>> {
+        self.grants.get(entity).filter(|grant| !grant.is_empty())
+    }
+
+    /// What the host grants the sender of a stanza; `None` for nothing.
+    pub fn grant_of(&self, sender: &Sender<'_>) -> Option<&Rc<Grant>> {
+        sender.entity().and_then(|entity| self.grant(entity))
+    }
+
+    /// Every entity named in the configuration, in order, those that are granted nothing included.
+    pub fn entities(&self) -> Vec<&str> {
+        let mut entities: Vec<&str> = self.grants.keys().map(String::as_str).collect();
+        entities.sort_unstable();
+        entities
+    }
+
+    /// The entities whose grant differs between two matrices, in order (C6).
+    pub fn changed(&self, newer: &PermissionMatrix) -> Vec<String> {
+        let mut entities: BTreeSet<&str> = self.grants.keys().map(String::as_str).collect();
+        entities.extend(newer.grants.keys().map(String::as_str));
+        entities
+            .into_iter()
+            .filter(|entity| self.grant(entity) != newer.grant(entity))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component<'a>(host: &'a str, from: &'a str) -> Sender<'a> {
+        Sender {
+            session_type: "component",
+            host,
+            username: None,
+            from,
+            acting: false,
+        }
+    }
+
+    #[test]
+    fn a_component_is_an_entity_under_its_own_name_only() {
+        assert_eq!(
+            component("gateway.lit", "gateway.lit").entity(),
+            Some("gateway.lit")
+        );
+        assert_eq!(
+            component("gateway.lit", "gateway.lit/res").entity(),
+            Some("gateway.lit")
+        );
+        assert_eq!(component("gateway.lit", "mallory@gateway.lit").entity(), None);
+        assert_eq!(component("gateway.lit", "capulet.lit").entity(), None);
+    }
+
+    #[test]
+    fn an_account_is_an_entity_on_its_own_session_only() {
+        let mut sender = Sender {
+            session_type: "c2s",
+            host: "capulet.lit",
+            username: Some("bot"),
+            from: "bot@capulet.lit/x",
+            acting: false,
+        };
+        assert_eq!(sender.entity(), Some("bot@capulet.lit"));
+        sender.from = "juliet@capulet.lit/x";
+        assert_eq!(sender.entity(), None);
+        sender.from = "bot@montague.lit";
+        assert_eq!(sender.entity(), None);
+        for other in ["s2sin", "s2sout", "local", "component_unauthed", ""] {
+            let sender = Sender {
+                session_type: other,
+                from: "bot@capulet.lit/x",
+                ..sender
+            };
+            assert_eq!(sender.entity(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn m6_a_stanza_sent_for_an_account_has_no_privilege_of_its_own() {
+        let sender = Sender {
+            acting: true,
+            ..component("gateway.lit", "gateway.lit")
+        };
+        assert_eq!(sender.entity(), None);
+    }
+
+    #[test]
+    fn c7_an_empty_list_of_accounts_covers_nobody() {
+        assert!(Scope::default().covers("juliet"));
+        assert!(!Scope::nobody().covers("juliet"));
+        let except = Scope {
+            accounts: None,
+            except: ["admin".to_owned()].into(),
+        };
+        assert!(except.covers("juliet") && !except.covers("admin"));
+        let both = except.stricter(&Scope {
+            accounts: Some(["admin".to_owned(), "juliet".to_owned()].into()),
+            except: BTreeSet::new(),
+        });
+        assert!(both.covers("juliet") && !both.covers("admin") && !both.covers("romeo"));
+    }
+
+    #[test]
+    fn c6_only_what_changed_is_reported() {
+        let mut old = PermissionMatrix::new("capulet.lit");
+        let grant = Grant {
+            roster: Access::Get,
+            ..Grant::default()
+        };
+        old.insert("same.lit".into(), grant.clone());
+        old.insert("gone.lit".into(), grant.clone());
+        old.insert(
+            "less.lit".into(),
+            Grant {
+                roster: Access::Both,
+                ..Grant::default()
+            },
+        );
+        let mut new = PermissionMatrix::new("capulet.lit");
+        new.insert("same.lit".into(), grant.clone());
+        new.insert("less.lit".into(), grant.clone());
+        new.insert("more.lit".into(), grant);
+        new.insert("empty.lit".into(), Grant::default());
+        assert_eq!(old.changed(&new), ["gone.lit", "less.lit", "more.lit"]);
+        assert_eq!(new.changed(&new), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,18 @@
+//! Every namespace this module reads or writes.
+
+/// XEP-0356, the current version: advertisement, forwarded messages and privileged IQs.
+pub const PRIVILEGE: &str = "urn:xmpp:privilege:2";
+/// XEP-0356, the previous version, still spoken by older components (A5).
+pub const PRIVILEGE_1: &str = "urn:xmpp:privilege:1";
+/// What all versions of XEP-0356 begin with; no IQ permission may lie under it (C4).
+pub const PRIVILEGE_ANY: &str = "urn:xmpp:privilege:";
+/// XEP-0297 Stanza Forwarding, the wrapper inside the wrapper.
+pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// RFC 6120 stanzas as a client sends them.
+pub const CLIENT: &str = "jabber:client";
+/// RFC 6121 roster management.
+pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0203 Delayed Delivery, allowed beside a forwarded message (M4).
+pub const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0050 Ad-Hoc Commands: what an administrator steers the server with.
+pub const COMMANDS: &str = "http://jabber.org/protocol/commands";

@@ -1,0 +1,285 @@
+//! The kinds of access a grant is made of (XEP-0356 section 4.2): parse, print, compare.
+//!
+//! Each kind has a `stricter` that never allows what one of its two sides would not (C5).
+
+use once_cell::sync::Lazy;
+
+/// Access to rosters, or to the IQs of one namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Nothing.
+    #[default]
+    None,
+    /// Requests of type `get`.
+    Get,
+    /// Requests of type `set`.
+    Set,
+    /// Both types.
+    Both,
+}
+
+impl Access {
+    /// The value of the configuration option or of the `type` attribute; `None` for an unknown one.
+    pub fn parse(value: &str) -> Option<Access> {
+        match value {
+            "none" => Some(Access::None),
+            "get" => Some(Access::Get),
+            "set" => Some(Access::Set),
+            "both" => Some(Access::Both),
+            _ => None,
+        }
+    }
+
+    /// The value as it is configured and advertised.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::None => "none",
+            Access::Get => "get",
+            Access::Set => "set",
+            Access::Both => "both",
+        }
+    }
+
+    /// Whether requests of type `get` are allowed.
+    pub fn allows_get(self) -> bool {
+        matches!(self, Access::Get | Access::Both)
+    }
+
+    /// Whether requests of type `set` are allowed.
+    pub fn allows_set(self) -> bool {
+        matches!(self, Access::Set | Access::Both)
+    }
+
+    /// Whether requests of this type are allowed.
+    pub fn allows(self, kind: IqType) -> bool {
+        match kind {
+            IqType::Get => self.allows_get(),
+            IqType::Set => self.allows_set(),
+        }
+    }
+
+    /// What both sides allow.
+    #[must_use]
+    pub fn stricter(self, other: Access) -> Access {
+        match (
+            self.allows_get() && other.allows_get(),
+            self.allows_set() && other.allows_set(),
+        ) {
+            (true, true) => Access::Both,
+            (true, false) => Access::Get,
+            (false, true) => Access::Set,
+            (false, false) => Access::None,
+        }
+    }
+}
+
+/// The type of an IQ request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IqType {
+    /// `type='get'`
+    Get,
+    /// `type='set'`
+    Set,
+}
+
+impl IqType {
+    /// The value of a `type` attribute; `None` for anything that is no request.
+    pub fn parse(value: &str) -> Option<IqType> {
+        match value {
+            "get" => Some(IqType::Get),
+            "set" => Some(IqType::Set),
+            _ => None,
+        }
+    }
+
+    /// The value on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IqType::Get => "get",
+            IqType::Set => "set",
+        }
+    }
+}
+
+/// Whether messages may be sent in the name of accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MessageAccess {
+    /// No.
+    #[default]
+    None,
+    /// Yes, outgoing ones.
+    Outgoing,
+}
+
+impl MessageAccess {
+    /// The value of the configuration option; `None` for an unknown one.
+    pub fn parse(value: &str) -> Option<MessageAccess> {
+        match value {
+            "none" => Some(MessageAccess::None),
+            "outgoing" => Some(MessageAccess::Outgoing),
+            _ => None,
+        }
+    }
+
+    /// The value as it is configured and advertised.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MessageAccess::None => "none",
+            MessageAccess::Outgoing => "outgoing",
+        }
+    }
+}
+
+/// Whose presence an entity is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PresenceAccess {
+    /// Nobody's.
+    #[default]
+    None,
+    /// That of accounts (P1).
+    ManagedEntity,
+    /// That of accounts and of the contacts they are subscribed to (P3).
+    Roster,
+}
+
+impl PresenceAccess {
+    /// The value of the configuration option; `None` for an unknown one.
+    pub fn parse(value: &str) -> Option<PresenceAccess> {
+        match value {
+            "none" => Some(PresenceAccess::None),
+            "managed_entity" => Some(PresenceAccess::ManagedEntity),
+            "roster" => Some(PresenceAccess::Roster),
+            _ => None,
+        }
+    }
+
+    /// The value as it is configured and advertised.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PresenceAccess::None => "none",
+            PresenceAccess::ManagedEntity => "managed_entity",
+            PresenceAccess::Roster => "roster",
+        }
+    }
+}
+
+/// The namespace an entity is advertised its permissions in (A5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// `urn:xmpp:privilege:1`
+    V1,
+    /// `urn:xmpp:privilege:2`
+    #[default]
+    V2,
+}
+
+impl Protocol {
+    /// The value of the configuration option; `None` for an unknown one.
+    pub fn parse(value: &str) -> Option<Protocol> {
+        match value {
+            "1" => Some(Protocol::V1),
+            "2" => Some(Protocol::V2),
+            _ => None,
+        }
+    }
+
+    /// The namespace of this version.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Protocol::V1 => crate::ns::PRIVILEGE_1,
+            Protocol::V2 => crate::ns::PRIVILEGE,
+        }
+    }
+}
+
+/// The options a grant knows, sorted, for the suggestion after a typing mistake (C2).
+pub static OPTIONS: Lazy<Vec<&'static str>> = Lazy::new(|| {
+    let mut names = vec![
+        "roster",
+        "roster_push",
+        "message",
+        "presence",
+        "iq",
+        "accounts",
+        "except",
+        "protocol",
+    ];
+    names.sort_unstable();
+    names
+});
+
+/// The known option that takes the fewest single-letter changes to reach from `name`.
+pub fn nearest_option(name: &str) -> &'static str {
+    OPTIONS
+        .iter()
+        .copied()
+        .min_by_key(|known| edit_distance(name, known))
+        .unwrap_or("roster")
+}
+
+/// Levenshtein distance, bounded by looking at the first 64 characters only.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        let mut last = i + 1;
+        let mut next = vec![last];
+        for (b, above) in right.iter().zip(row.iter().skip(1)) {
+            let cost = diagonal + usize::from(a != *b);
+            last = cost.min(above + 1).min(last + 1);
+            diagonal = *above;
+            next.push(last);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Access; 4] = [Access::None, Access::Get, Access::Set, Access::Both];
+
+    #[test]
+    fn every_access_prints_what_it_parses() {
+        for access in ALL {
+            assert_eq!(Access::parse(access.as_str()), Some(access));
+        }
+        for access in [
+            PresenceAccess::None,
+            PresenceAccess::ManagedEntity,
+            PresenceAccess::Roster,
+        ] {
+            assert_eq!(PresenceAccess::parse(access.as_str()), Some(access));
+        }
+        for access in [MessageAccess::None, MessageAccess::Outgoing] {
+            assert_eq!(MessageAccess::parse(access.as_str()), Some(access));
+        }
+        for wrong in ["", "Both", "BOTH", " both", "incoming", "get,set"] {
+            assert_eq!(Access::parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn c5_the_stricter_of_two_allows_only_what_both_allow() {
+        for a in ALL {
+            for b in ALL {
+                let strict = a.stricter(b);
+                assert_eq!(strict.allows_get(), a.allows_get() && b.allows_get());
+                assert_eq!(strict.allows_set(), a.allows_set() && b.allows_set());
+            }
+        }
+    }
+
+    #[test]
+    fn c2_a_typing_mistake_finds_its_option() {
+        assert_eq!(nearest_option("rooster"), "roster");
+        assert_eq!(nearest_option("roster-push"), "roster_push");
+        assert_eq!(nearest_option("messages"), "message");
+        assert_eq!(nearest_option("presense"), "presence");
+        assert_eq!(nearest_option("acounts"), "accounts");
+        assert_eq!(nearest_option("exclude"), "except");
+    }
+}

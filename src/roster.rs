@@ -1,0 +1,433 @@
+//! Rosters: who may read and write them, what a set changes, and how they look on the wire (R1 to R9).
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::address::{self, Address, Normaliser};
+use crate::envelope::Tag;
+use crate::matrix::{PermissionMatrix, Sender};
+use crate::ns;
+use crate::permission::IqType;
+use crate::verdict::{Condition, Denial, ErrorType};
+use crate::xml::Writer;
+
+/// The subscription states of RFC 6121 section 2.1.2.5 that an item can be in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subscription {
+    /// Neither sees the other's presence.
+    #[default]
+    None,
+    /// The account sees the contact's.
+    To,
+    /// The contact sees the account's.
+    From,
+    /// Both.
+    Both,
+}
+
+impl Subscription {
+    /// The value on the wire and in storage; `None` for an unknown one.
+    pub fn parse(value: &str) -> Option<Subscription> {
+        match value {
+            "none" => Some(Subscription::None),
+            "to" => Some(Subscription::To),
+            "from" => Some(Subscription::From),
+            "both" => Some(Subscription::Both),
+            _ => None,
+        }
+    }
+
+    /// The value on the wire and in storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Subscription::None => "none",
+            Subscription::To => "to",
+            Subscription::From => "from",
+            Subscription::Both => "both",
+        }
+    }
+
+    /// Whether the account is told the contact's presence.
+    pub fn includes_to(self) -> bool {
+        matches!(self, Subscription::To | Subscription::Both)
+    }
+}
+
+/// What a client may see of a roster item; storage holds more that never leaves (R8).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Item {
+    /// Who sees whom.
+    pub subscription: Subscription,
+    /// Whether the account waits for the contact to approve (`ask='subscribe'`).
+    pub ask: bool,
+    /// Whether the account has approved in advance (RFC 6121 section 3.4).
+    pub approved: bool,
+    /// What the account calls the contact.
+    pub name: Option<String>,
+    /// The groups the contact is in.
+    pub groups: BTreeSet<String>,
+}
+
+/// One `<item/>` of a roster set; what is absent keeps what the item has (R3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemSet {
+    /// The contact.
+    pub jid: String,
+    /// What is to become of it.
+    pub wish: Wish,
+}
+
+/// What a set wants of one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// `subscription='remove'`
+    Remove,
+    /// Anything else.
+    Put {
+        /// `subscription`, if given.
+        subscription: Option<Subscription>,
+        /// `ask`, if given.
+        ask: Option<bool>,
+        /// `approved`, if given.
+        approved: Option<bool>,
+        /// `name`, if given; the empty one clears it.
+        name: Option<String>,
+        /// The groups, all of them.
+        groups: BTreeSet<String>,
+    },
+}
+
+/// One item that a set really changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The contact.
+    pub jid: String,
+    /// The item as it is to be; `None` for a removal.
+    pub item: Option<Item>,
+}
+
+/// Judges a roster request of type `kind` addressed to `to`, normalised; gives the username of the
+/// account, whose existence is the caller's to find out; where it does not exist, [`no_account`] is
+/// the answer.
+///
+/// Looks at nothing but the addresses and the grant, so it is cheap for those who have none (R6).
+pub fn judge(
+    matrix: &PermissionMatrix,
+    sender: &Sender<'_>,
+    to: &str,
+    kind: IqType,
+) -> Result<String, Denial> {
+    let host = matrix.host();
+    let forbidden = || {
+        Denial::forbidden(
+            "R6",
+            format!(
+                "{host} does not grant you to {} this roster (roster = \"{0}\" or \"both\")",
+                kind.as_str()
+            ),
+        )
+    };
+    let grant = matrix
+        .grant_of(sender)
+        .filter(|grant| grant.roster.allows(kind))
+        .ok_or_else(forbidden)?;
+    let account = Address::from_normalised(to)
+        .filter(|to| to.is_bare() && to.domain() == host)
+        .ok_or_else(forbidden)?;
+    let username = account.node().ok_or_else(forbidden)?;
+    if !grant.scope.covers(username) {
+        return Err(forbidden());
+    }
+    Ok(username.to_owned())
+}
+
+/// The answer where the account does not exist (R4).
+pub fn no_account() -> Denial {
+    Denial::new(
+        ErrorType::Cancel,
+        Condition::ItemNotFound,
+        "R4",
+        "there is no such account",
+    )
+}
+
+/// Reads the `<query/>` of a roster set for the account with the bare JID `account` (R2 to R4).
+pub fn read_set<T: Tag>(
+    query: &T,
+    account: &str,
+    normaliser: &dyn Normaliser,
+) -> Result<Vec<ItemSet>, Denial> {
+    let wrong = |text: &str| Denial::bad_request("R4", text);
+    let count = query.child_count();
+    if count == 0 {
+        return Err(wrong("a roster set has to hold at least one <item/>"));
+    }
+    let mut sets = Vec::new();
+    let mut seen = HashSet::new();
+    for index in 0..count {
+        let item = query
+            .child(index)
+            .filter(|child| child.is("item", ns::ROSTER))
+            .ok_or_else(|| wrong("a roster set may hold nothing but <item/> elements"))?;
+        let set = read_item(&item, account, normaliser)?;
+        if !seen.insert(set.jid.clone()) {
+            return Err(wrong("a roster set may hold only one <item/> for a contact"));
+        }
+        sets.push(set);
+    }
+    Ok(sets)
+}
+
+fn read_item<T: Tag>(item: &T, account: &str, normaliser: &dyn Normaliser) -> Result<ItemSet, Denial> {
+    let wrong = |text: &str| Denial::bad_request("R4", text);
+    let jid = item
+        .attribute("jid")
+        .ok_or_else(|| wrong("an <item/> has no jid"))?;
+    let jid = Address::normalise(&jid, normaliser).ok_or_else(|| {
+        Denial::new(
+            ErrorType::Modify,
+            Condition::JidMalformed,
+            "R4",
+            "the jid of an <item/> is no valid JID",
+        )
+    })?;
+    if !jid.is_bare() {
+        return Err(wrong(
+            "the jid of an <item/> has a resource; contacts are bare JIDs",
+        ));
+    }
+    if jid.as_str() == account {
+        return Err(Denial::new(
+            ErrorType::Cancel,
+            Condition::NotAllowed,
+            "R4",
+            "an account cannot be a contact of itself",
+        ));
+    }
+    let jid = jid.into_string();
+    let subscription = match item.attribute("subscription").as_deref() {
+        None => None,
+        Some("remove") => {
+            return Ok(ItemSet {
+                jid,
+                wish: Wish::Remove,
+            });
+        }
+        Some(value) => Some(
+            Subscription::parse(value)
+                .ok_or_else(|| wrong("subscription has to be none, to, from, both or remove"))?,
+        ),
+    };
+    let ask = match item.attribute("ask").as_deref() {
+        None => None,
+        Some("subscribe") => Some(true),
+        Some(_) => return Err(wrong("ask has to be subscribe")),
+    };
+    let approved = match item.attribute("approved").as_deref() {
+        None => None,
+        Some("true" | "1") => Some(true),
+        Some("false" | "0") => Some(false),
+        Some(_) => return Err(wrong("approved has to be true or false")),
+    };
+    let mut groups = BTreeSet::new();
+    for index in 0..item.child_count() {
+        let group = item
+            .child(index)
+            .filter(|child| child.is("group", ns::ROSTER) && child.child_count() == 0)
+            .ok_or_else(|| wrong("an <item/> may hold nothing but <group/> elements with plain text"))?;
+        let name = group.text();
+        if name.is_empty() {
+            return Err(Denial::new(
+                ErrorType::Modify,
+                Condition::NotAcceptable,
+                "R4",
+                "a <group/> has no name",
+            ));
+        }
+        groups.insert(name);
+    }
+    let wish = Wish::Put {
+        subscription,
+        ask,
+        approved,
+        name: item.attribute("name"),
+        groups,
+    };
+    Ok(ItemSet { jid, wish })
+}
+
+/// What a set changes, given the items there are now. Items that would stay as they are, are left
+/// out; one impossible wish refuses them all (R2).
+pub fn plan(
+    sets: Vec<ItemSet>,
+    mut current: impl FnMut(&str) -> Option<Item>,
+) -> Result<Vec<Change>, Denial> {
+    let mut changes = Vec::with_capacity(sets.len());
+    for ItemSet { jid, wish } in sets {
+        let before = current(&jid);
+        let after = match wish {
+            Wish::Remove if before.is_none() => {
+                return Err(Denial::new(
+                    ErrorType::Cancel,
+                    Condition::ItemNotFound,
+                    "R4",
+                    format!("{jid} is not in the roster"),
+                ));
+            }
+            Wish::Remove => None,
+            Wish::Put {
+                subscription,
+                ask,
+                approved,
+                name,
+                groups,
+            } => {
+                let old = before.clone().unwrap_or_default();
+                let subscription_after = subscription.unwrap_or(old.subscription);
+                Some(Item {
+                    subscription: subscription_after,
+                    // Whoever sees the contact's presence waits for no approval any more.
+                    ask: ask.unwrap_or(old.ask) && !subscription_after.includes_to(),
+                    approved: approved.unwrap_or(old.approved),
+                    name: match name {
+                        Some(name) if name.is_empty() => None,
+                        Some(name) => Some(name),
+                        None => old.name,
+                    },
+                    groups,
+                })
+            }
+        };
+        if after != before {
+            changes.push(Change { jid, item: after });
+        }
+    }
+    Ok(changes)
+}
+
+/// Whether the roster version the requester has is the current one, so that it gets the empty
+/// result (R1). Versions are numbers, compared as the server compares them for the account itself.
+pub fn is_current(theirs: Option<&str>, ours: Option<f64>) -> bool {
+    match (theirs.and_then(|ver| ver.trim().parse::<f64>().ok()), ours) {
+        (Some(theirs), Some(ours)) => theirs == ours,
+        _ => false,
+    }
+}
+
+/// The addresses and the id of an IQ we write.
+#[derive(Clone, Copy, Debug)]
+pub struct IqHead<'a> {
+    /// `type`
+    pub kind: &'a str,
+    /// `from`
+    pub from: &'a str,
+    /// `to`
+    pub to: &'a str,
+    /// `id`
+    pub id: &'a str,
+}
+
+/// A roster result or push being written, item by item, straight into one string.
+#[derive(Debug)]
+pub struct RosterWriter {
+    out: Writer,
+}
+
+impl RosterWriter {
+    /// Begins the IQ; `ver` is the roster version, if the server has one.
+    pub fn new(head: &IqHead<'_>, ver: Option<&str>, capacity: usize) -> RosterWriter {
+        let mut out = Writer::with_capacity(capacity);
+        open_iq(&mut out, head);
+        out.content();
+        out.open("query");
+        out.attribute("xmlns", ns::ROSTER);
+        out.optional("ver", ver);
+        out.content();
+        RosterWriter { out }
+    }
+
+    /// Opens an item whose groups follow; `approved` and `ask` only as far as they are set.
+    pub fn item(
+        &mut self,
+        jid: &str,
+        subscription: &str,
+        ask: Option<&str>,
+        approved: bool,
+        name: Option<&str>,
+    ) {
+        self.out.open("item");
+        if approved {
+            self.out.attribute("approved", "true");
+        }
+        self.out.optional("ask", ask);
+        self.out.attribute("jid", jid);
+        self.out.optional("name", name);
+        self.out.attribute("subscription", subscription);
+        self.out.content();
+    }
+
+    /// A group of the item that is open.
+    pub fn group(&mut self, name: &str) {
+        self.out.open("group");
+        self.out.content();
+        self.out.text(name);
+        self.out.close("group");
+    }
+
+    /// Closes the item.
+    pub fn end_item(&mut self) {
+        self.out.close("item");
+    }
+
+    /// A whole item; `None` for one that is gone.
+    pub fn whole(&mut self, jid: &str, item: Option<&Item>) {
+        match item {
+            Some(item) => {
+                let ask = item.ask.then_some("subscribe");
+                self.item(
+                    jid,
+                    item.subscription.as_str(),
+                    ask,
+                    item.approved,
+                    item.name.as_deref(),
+                );
+                for group in &item.groups {
+                    self.group(group);
+                }
+            }
+            None => self.item(jid, "remove", None, false, None),
+        }
+        self.end_item();
+    }
+
+    /// The finished IQ.
+    pub fn finish(mut self) -> String {
+        self.out.close("query");
+        self.out.close("iq");
+        self.out.finish()
+    }
+}
+
+/// An IQ without content, such as the empty result.
+pub fn empty_iq(head: &IqHead<'_>) -> String {
+    let mut out = Writer::default();
+    open_iq(&mut out, head);
+    out.close_empty();
+    out.finish()
+}
+
+fn open_iq(out: &mut Writer, head: &IqHead<'_>) {
+    out.open("iq");
+    out.attribute("from", head.from);
+    out.attribute("id", head.id);
+    out.attribute("to", head.to);
+    out.attribute("type", head.kind);
+}
+
+/// Whether a key of a stored roster is a contact, and not one of the private rows (R8).
+pub fn is_contact(key: &str) -> bool {
+    !address::bare(key).is_empty()
+}
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

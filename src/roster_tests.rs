@@ -1,0 +1,318 @@
+//! Examples and properties of roster requests.
+
+use super::*;
+use crate::address::CrateNormaliser;
+use crate::matrix::{Grant, Scope};
+use crate::permission::Access;
+use minidom::Element;
+use proptest::prelude::*;
+
+const JULIET: &str = "juliet@capulet.lit";
+
+fn query(items: &str) -> Element {
+    format!("<query xmlns='jabber:iq:roster'>{items}</query>")
+        .parse()
+        .unwrap()
+}
+
+fn planned(items: &str, current: &[(&str, Item)]) -> Result<Vec<Change>, Denial> {
+    let sets = read_set(&&query(items), JULIET, &CrateNormaliser)?;
+    plan(sets, |jid| {
+        current
+            .iter()
+            .find(|(key, _)| *key == jid)
+            .map(|(_, item)| item.clone())
+    })
+}
+
+fn one(items: &str, current: &[(&str, Item)]) -> Item {
+    let changes = planned(items, current).unwrap();
+    assert_eq!(changes.len(), 1, "{items}");
+    changes[0].item.clone().unwrap()
+}
+
+fn condition(items: &str) -> (ErrorType, Condition) {
+    let denial = planned(items, &[]).expect_err(items);
+    assert_eq!(denial.rule, "R4");
+    (denial.error_type, denial.condition)
+}
+
+#[test]
+fn r2_a_set_may_hold_several_items_and_honours_the_subscription() {
+    let changes = planned(
+        "<item jid='Romeo@Montague.lit' name='R' subscription='both'><group>Lovers</group></item>
+         <item jid='nurse@capulet.lit' subscription='from'/>",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(changes.len(), 2);
+    assert_eq!(changes[0].jid, "romeo@montague.lit");
+    let item = changes[0].item.clone().unwrap();
+    assert_eq!(
+        (item.subscription, item.name.as_deref()),
+        (Subscription::Both, Some("R"))
+    );
+    assert_eq!(item.groups, ["Lovers".to_owned()].into());
+    assert_eq!(changes[1].item.clone().unwrap().subscription, Subscription::From);
+}
+
+#[test]
+fn r3_what_is_absent_stays_and_an_empty_name_clears() {
+    let old = Item {
+        subscription: Subscription::From,
+        ask: true,
+        approved: true,
+        name: Some("R".into()),
+        groups: ["A".to_owned()].into(),
+    };
+    let current = [("romeo@montague.lit", old.clone())];
+    let item = one(
+        "<item jid='romeo@montague.lit' name='Romeo'><group>A</group></item>",
+        &current,
+    );
+    assert_eq!(
+        item,
+        Item {
+            name: Some("Romeo".into()),
+            ..old.clone()
+        }
+    );
+    let item = one(
+        "<item jid='romeo@montague.lit' name=''><group>A</group></item>",
+        &current,
+    );
+    assert_eq!(
+        item,
+        Item {
+            name: None,
+            ..old.clone()
+        }
+    );
+    let item = one(
+        "<item jid='romeo@montague.lit' subscription='none'><group>A</group></item>",
+        &current,
+    );
+    assert_eq!(
+        item,
+        Item {
+            subscription: Subscription::None,
+            ..old.clone()
+        }
+    );
+    let item = one(
+        "<item jid='romeo@montague.lit' subscription='both'><group>A</group></item>",
+        &current,
+    );
+    assert_eq!(
+        item,
+        Item {
+            subscription: Subscription::Both,
+            ask: false,
+            ..old.clone()
+        }
+    );
+    let item = one("<item jid='romeo@montague.lit'/>", &current);
+    assert_eq!(
+        item,
+        Item {
+            groups: BTreeSet::new(),
+            ..old
+        }
+    );
+}
+
+#[test]
+fn r9_setting_what_is_there_changes_nothing() {
+    let old = Item {
+        name: Some("R".into()),
+        ..Item::default()
+    };
+    let current = [("romeo@montague.lit", old)];
+    assert_eq!(
+        planned(
+            "<item jid='romeo@montague.lit' name='R' subscription='none'/>",
+            &current
+        ),
+        Ok(vec![])
+    );
+}
+
+#[test]
+fn r4_what_is_wrong_is_said() {
+    let bad = (ErrorType::Modify, Condition::BadRequest);
+    for wrong in [
+        "",
+        "<item/>",
+        "<item jid='romeo@montague.lit' subscription='Both'/>",
+        "<item jid='romeo@montague.lit' ask='x'/>",
+        "<item jid='romeo@montague.lit' approved='x'/>",
+        "<item jid='romeo@montague.lit/orchard'/>",
+        "<item jid='romeo@montague.lit'><x/></item>",
+        "<item jid='romeo@montague.lit'><group xmlns='other'>A</group></item>",
+        "<item jid='romeo@montague.lit'><group><group/></group></item>",
+        "<item jid='romeo@montague.lit'/><x xmlns='other'/>",
+        "<item xmlns='other' jid='romeo@montague.lit'/>",
+        "<item jid='romeo@montague.lit'/><item jid='ROMEO@montague.lit'/>",
+    ] {
+        assert_eq!(condition(wrong), bad, "{wrong}");
+    }
+    assert_eq!(
+        condition("<item jid='@'/>"),
+        (ErrorType::Modify, Condition::JidMalformed)
+    );
+    assert_eq!(
+        condition("<item jid='juliet@capulet.lit'/>"),
+        (ErrorType::Cancel, Condition::NotAllowed)
+    );
+    assert_eq!(
+        condition("<item jid='romeo@montague.lit' subscription='remove'/>"),
+        (ErrorType::Cancel, Condition::ItemNotFound)
+    );
+    assert_eq!(
+        condition("<item jid='romeo@montague.lit'><group/></item>"),
+        (ErrorType::Modify, Condition::NotAcceptable)
+    );
+}
+
+#[test]
+fn r2_one_bad_item_refuses_all() {
+    assert!(
+        planned(
+            "<item jid='a@x.lit'/><item jid='b@x.lit' subscription='remove'/>",
+            &[]
+        )
+        .is_err()
+    );
+}
+
+const SENDER: Sender<'static> = Sender {
+    session_type: "component",
+    host: "pubsub.capulet.lit",
+    username: None,
+    from: "pubsub.capulet.lit",
+    acting: false,
+};
+
+#[test]
+fn r4_r6_c7_who_may_ask_for_which_roster() {
+    let grant = Grant {
+        roster: Access::Get,
+        scope: Scope {
+            accounts: None,
+            except: ["admin".to_owned()].into(),
+        },
+        ..Grant::default()
+    };
+    let mut matrix = PermissionMatrix::new("capulet.lit");
+    matrix.insert("pubsub.capulet.lit".into(), grant);
+    assert_eq!(
+        judge(&matrix, &SENDER, JULIET, IqType::Get).as_deref(),
+        Ok("juliet")
+    );
+    let stranger = Sender {
+        host: "stranger.lit",
+        from: "stranger.lit",
+        ..SENDER
+    };
+    for (sender, to, kind) in [
+        (SENDER, JULIET, IqType::Set),
+        (SENDER, "admin@capulet.lit", IqType::Get),
+        (SENDER, "romeo@montague.lit", IqType::Get),
+        (SENDER, "juliet@capulet.lit/x", IqType::Get),
+        (SENDER, "capulet.lit", IqType::Get),
+        (stranger, JULIET, IqType::Get),
+    ] {
+        let denial = judge(&matrix, &sender, to, kind).unwrap_err();
+        assert_eq!(denial.condition, Condition::Forbidden, "{to}");
+    }
+}
+
+#[test]
+fn r1_a_matching_version_is_current() {
+    for (theirs, ours, expected) in [
+        (Some("7"), Some(7.0), true),
+        (Some("6"), Some(7.0), false),
+        (Some(""), Some(7.0), false),
+        (Some("x"), Some(7.0), false),
+        (None, Some(7.0), false),
+        (Some("7"), None, false),
+    ] {
+        assert_eq!(is_current(theirs, ours), expected, "{theirs:?} {ours:?}");
+    }
+}
+
+fn any_item() -> impl Strategy<Value = (String, Option<Item>)> {
+    let subscription = prop_oneof![
+        Just(Subscription::None),
+        Just(Subscription::To),
+        Just(Subscription::From),
+        Just(Subscription::Both)
+    ];
+    let text = "[\\PC\t\n\r<>&'\"]{1,8}";
+    let item = (
+        subscription,
+        any::<bool>(),
+        any::<bool>(),
+        prop::option::of(text),
+        prop::collection::btree_set(text, 0..3),
+    )
+        .prop_map(|(subscription, ask, approved, name, groups)| Item {
+            subscription,
+            ask,
+            approved,
+            name,
+            groups,
+        });
+    ("[a-z]{1,4}@[a-z]{1,4}", prop::option::of(item))
+}
+
+proptest! {
+    /// The writer says what minidom would, and what it wrote is read back as the same items.
+    #[test]
+    fn r9_what_is_written_is_read_back_exactly(items in prop::collection::vec(any_item(), 0..6)) {
+        let head = IqHead { kind: "result", from: JULIET, to: "pubsub.capulet.lit", id: "<&'\">" };
+        let mut writer = RosterWriter::new(&head, Some("3"), 0);
+        let mut expected = Element::bare("query", ns::ROSTER);
+        for (jid, item) in &items {
+            writer.whole(jid, item.as_ref());
+            let name = |name: &'static str| minidom::rxml::NcName::try_from(name).unwrap();
+            let mut element = Element::builder("item", ns::ROSTER).attr(name("jid"), jid.as_str());
+            match item {
+                None => element = element.attr(name("subscription"), "remove"),
+                Some(item) => {
+                    element = element
+                        .attr(name("subscription"), item.subscription.as_str())
+                        .attr(name("ask"), item.ask.then_some("subscribe"))
+                        .attr(name("approved"), item.approved.then_some("true"))
+                        .attr(name("name"), item.name.clone());
+                    for group in &item.groups {
+                        element = element.append(
+                            Element::builder("group", ns::ROSTER).append(group.as_str()).build(),
+                        );
+                    }
+                }
+            }
+            expected.append_child(element.build());
+        }
+        let text = writer.finish().replacen("<iq ", "<iq xmlns='jabber:client' ", 1);
+        let iq: Element = text.parse().unwrap();
+        prop_assert_eq!(iq.attr("id"), Some("<&'\">"));
+        let query = iq.get_child("query", ns::ROSTER).unwrap();
+        prop_assert_eq!(query.attr("ver"), Some("3"));
+        prop_assert!(query.children().eq(expected.children()));
+
+        let unique: HashSet<&String> = items.iter().map(|(jid, _)| jid).collect();
+        if unique.len() == items.len() && items.iter().all(|(_, item)| item.is_some()) && !items.is_empty() {
+            let sets = read_set(&query, "nobody@x", &CrateNormaliser).unwrap();
+            let changes = plan(sets, |_| None).unwrap();
+            let wanted: Vec<Change> = items
+                .into_iter()
+                .map(|(jid, item)| Change {
+                    jid,
+                    item: item.map(|item| Item { ask: item.ask && !item.subscription.includes_to(), ..item }),
+                })
+                .collect();
+            prop_assert_eq!(changes, wanted);
+        }
+    }
+}
