@@ -1,0 +1,159 @@
+-- The accounts of this host: whether one exists, and how to send a stanza as one.
+
+local core_post_stanza = prosody.core_post_stanza;
+local load_roster = require "core.rostermanager".load_roster;
+local usermanager = require "core.usermanager";
+local new_cache = require "util.cache".new;
+local time_now = require "util.time".now;
+
+local host = module.host;
+local host_session = prosody.hosts[host];
+
+-- For how long, in seconds, an account that existed is taken to exist still. Looking it up is dear
+-- with every kind of storage; that it was deleted inside this server is told by an event.
+local remember_for = 10;
+local known = new_cache(10000);
+
+-- Whether there is such an account, and it is not disabled (L7).
+local function exists(username)
+	local now = time_now();
+	local until_when = known:get(username);
+	if until_when and until_when > now and until_when - now <= remember_for then
+		return true;
+	end
+	if not usermanager.user_exists(username, host) then
+		return false;
+	end
+	-- COMPAT 0.12: no account can be disabled there
+	if usermanager.user_is_enabled and not usermanager.user_is_enabled(username, host) then
+		return false;
+	end
+	known:set(username, now + remember_for);
+	return true;
+end
+
+local function forget(event)
+	if event.host == host then
+		known:set(event.username, nil);
+	end
+end
+module:hook_global("user-deleted", forget, 1000);
+module:hook_global("user-disabled", forget, 1000);
+
+local administrative = { ["prosody:admin"] = true, ["prosody:operator"] = true };
+
+local function is_administrative(role)
+	if not role then
+		return false;
+	elseif administrative[role.name] then
+		return true;
+	end
+	for _, inherited in ipairs(role.inherits or {}) do
+		if is_administrative(inherited) then
+			return true;
+		end
+	end
+	return false;
+end
+
+local function administers(username)
+	if usermanager.get_user_role then
+		return is_administrative(usermanager.get_user_role(username, host));
+	end
+	-- COMPAT 0.12: no roles of accounts, but a list of administrators
+	return usermanager.is_admin(username.."@"..host, host) and true or false;
+end
+
+-- The role an account acts with through an entity: its own, unless that administers the server,
+-- which is more than anybody meant to grant.
+local function role_of(username)
+	-- COMPAT 0.12: sessions have no role there
+	if not usermanager.get_user_role then
+		return nil;
+	end
+	local role = usermanager.get_user_role(username, host);
+	if is_administrative(role) then
+		return usermanager.get_role_by_name("prosody:member", host)
+			or usermanager.get_role_by_name("prosody:registered", host) or nil;
+	end
+	return role;
+end
+
+-- What is dear to find out is found out when somebody asks.
+local session_mt = {
+	__index = function (session, key)
+		local value;
+		if key == "roster" then
+			value = load_roster(session.username, host);
+		elseif key == "role" then
+			value = role_of(session.username);
+		else
+			return nil;
+		end
+		session[key] = value;
+		return value;
+	end;
+};
+
+-- A session that looks to handlers like one of the account's. Each stanza gets its own, since handlers
+-- write to it. `send` gets what comes back at once.
+local function acting_session(username, bare_jid, send)
+	return setmetatable({
+		type = "c2s";
+		username = username;
+		host = host;
+		full_jid = bare_jid;
+		send = send;
+		log = module._log;
+		privileged_acting = true; -- the core gives no privilege to what comes from here
+	}, session_mt);
+end
+
+-- Sends a stanza the way it would go had a client of the account sent it.
+local function post_as(username, bare_jid, stanza, send)
+	stanza.attr.from = bare_jid;
+	return core_post_stanza(acting_session(username, bare_jid, send), stanza, true);
+end
+
+-- Sends a stanza of the host's own.
+local function post_as_host(stanza)
+	stanza.attr.from = host;
+	return core_post_stanza(host_session, stanza);
+end
+
+-- What comes back at once to something an account has sent, and nobody waits for: it is addressed to
+-- the account, as it would be from a remote server, and goes the same way.
+local function bounced(reply)
+	if reply.attr.type == "error" then
+		prosody.core_route_stanza(host_session, reply);
+	end
+	return true;
+end
+
+-- Turns an element that was inside a foreign one into a stanza of its own: the server leaves out the
+-- namespace of stanzas, and expects others to. What lies inside a foreign element keeps it. No
+-- recursion: how deep it goes is for the sender to choose.
+local function leave_out_client_namespace(stanza)
+	local queue, n = { stanza }, 1;
+	while n > 0 do
+		local element = queue[n];
+		queue[n], n = nil, n - 1;
+		if element.attr.xmlns == "jabber:client" then
+			element.attr.xmlns = nil;
+			for _, child in ipairs(element.tags) do
+				n = n + 1;
+				queue[n] = child;
+			end
+		end
+	end
+end
+
+return {
+	exists = exists;
+	administers = administers;
+	acting_session = acting_session;
+	bounced = bounced;
+	post_as = post_as;
+	post_as_host = post_as_host;
+	leave_out_client_namespace = leave_out_client_namespace;
+};

@@ -1,0 +1,180 @@
+-- Which privileged entities are connected, and what each has been told it may do (A1 to A4, C6).
+
+local new_id = require "util.id".short;
+local jid_split = require "util.jid".split;
+local jid_bare = require "util.jid".bare;
+local xml_parse = require "util.xml".parse;
+
+local hosts = prosody.hosts;
+
+return function (core, saved)
+	-- address (the domain of a component, the full JID of an account's resource) to connection
+	local connections = {};
+	local watchers = {};
+
+	-- The address the entity is told its permissions at is the one its stanzas are sent to.
+	local function deliver(connection, stanza)
+		local session = connection.session;
+		if session.type == "component" and session.conn then
+			return session.send(stanza);
+		end
+		-- Never a finished string: stream management counts stanza objects.
+		return session.send(type(stanza) == "string" and xml_parse(stanza) or stanza);
+	end
+
+	local function notify(what, connection)
+		for _, watcher in ipairs(watchers) do
+			if watcher[what] then
+				watcher[what](connection);
+			end
+		end
+	end
+
+	-- Tells an entity its permissions, unless it knows them.
+	local function advertise(connection)
+		local text, granted = core.advertisement(connection.entity, connection.address, "");
+		local news = granted and text or nil;
+		if news ~= connection.told then
+			connection.told = news;
+			deliver(connection, (core.advertisement(connection.entity, connection.address, new_id())));
+		end
+	end
+
+	local function connected(entity, address, session)
+		local connection = connections[address];
+		if connection and connection.session == session then
+			return;
+		end
+		if connection then
+			notify("disconnected", connection);
+		end
+		connection = { entity = entity, address = address, session = session };
+		connections[address] = connection;
+		advertise(connection);
+		notify("connected", connection);
+	end
+
+	local function disconnected(address, session)
+		local connection = connections[address];
+		if connection and connection.session == session then
+			connections[address] = nil;
+			notify("disconnected", connection);
+		end
+	end
+
+	local function on_component_authenticated(event)
+		connected(event.session.host, event.session.host, event.session);
+	end
+
+	local function on_component_disconnected(event)
+		disconnected(event.session.host, event.session);
+	end
+
+	local wanted = {}; -- entity JIDs of the configuration
+
+	local function on_initial_presence(event)
+		local session = event.origin;
+		local entity = session.full_jid and jid_bare(session.full_jid);
+		if entity and wanted[entity] then
+			connected(entity, session.full_jid, session);
+		end
+	end
+
+	local function on_resource_unbind(event)
+		disconnected(event.session.full_jid, event.session);
+	end
+
+	-- domain to the events object our handlers are on; a host that comes back has another
+	local attached = {};
+
+	local function attach(entity)
+		local node, domain = jid_split(entity);
+		local host = hosts[domain];
+		if not host then
+			return;
+		end
+		if attached[domain] ~= host.events then
+			attached[domain] = host.events;
+			module:hook_object_event(host.events, "component-authenticated", on_component_authenticated);
+			module:hook_object_event(host.events, "component-disconnected", on_component_disconnected);
+			module:hook_object_event(host.events, "presence/initial", on_initial_presence);
+			module:hook_object_event(host.events, "resource-unbind", on_resource_unbind);
+		end
+		if not node then
+			local component = host.modules and host.modules.component;
+			local session = component and component.session;
+			if session and session.type == "component" then
+				connected(entity, entity, session);
+			end
+		elseif host.sessions and host.sessions[node] then
+			for _, session in pairs(host.sessions[node].sessions) do
+				if session.presence and session.full_jid then
+					connected(entity, session.full_jid, session);
+				end
+			end
+		end
+	end
+
+	-- Called when the configuration has been read: finds who is connected, and tells everybody what
+	-- has changed for them.
+	local function refresh()
+		wanted = {};
+		for _, entity in ipairs(core.entities()) do
+			wanted[entity] = true;
+		end
+		for _, connection in pairs(connections) do
+			advertise(connection);
+			notify("changed", connection);
+		end
+		for entity in pairs(wanted) do
+			attach(entity);
+		end
+	end
+
+	module:hook_global("host-activated", function (domain)
+		for entity in pairs(wanted) do
+			local _, entity_domain = jid_split(entity);
+			if entity_domain == domain then
+				attach(entity);
+			end
+		end
+	end);
+	module:hook_global("host-deactivated", function (domain)
+		attached[domain] = nil;
+		for address, connection in pairs(connections) do
+			local _, entity_domain = jid_split(address);
+			if entity_domain == domain then
+				disconnected(address, connection.session);
+			end
+		end
+	end);
+
+	-- Before a reload: who knows what. Sessions are kept by reference, in the same process.
+	local function save()
+		local told = {};
+		for address, connection in pairs(connections) do
+			told[address] = { session = connection.session, told = connection.told };
+		end
+		return told;
+	end
+
+	-- After a reload those who are still connected keep their connection, and are told only news.
+	for address, earlier in pairs(saved or {}) do
+		local session = earlier.session;
+		if session.type == "component" or session.full_jid == address then
+			connections[address] = {
+				entity = jid_bare(address), address = address, session = session, told = earlier.told;
+			};
+		end
+	end
+
+	return {
+		connections = connections;
+		deliver = deliver;
+		refresh = refresh;
+		save = save;
+		watch = function (watcher)
+			watchers[#watchers + 1] = watcher;
+		end;
+	};
+end;

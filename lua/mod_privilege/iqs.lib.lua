@@ -1,0 +1,203 @@
+-- Privileged IQs: out under an id of our own, and the answer back in its wrapper (Q3 to Q6).
+
+local st = require "util.stanza";
+local time = require "util.time";
+
+local sweep_interval = 1; -- seconds between two looks for requests that have waited too long
+
+local xmlns_privilege = "urn:xmpp:privilege:2";
+local xmlns_forward = "urn:xmpp:forward:0";
+
+local function now()
+	-- COMPAT 0.11: no monotonic clock
+	return (time.monotonic or time.now)() * 1000;
+end
+
+-- The element with other attributes around the same content. Whoever sent the original may still
+-- hold it, so it is not to be written to.
+local function with_attributes(stanza, attr)
+	local copy = setmetatable({ name = stanza.name, attr = attr, tags = stanza.tags }, getmetatable(stanza));
+	for i = 1, #stanza do
+		copy[i] = stanza[i];
+	end
+	return copy;
+end
+
+return function (core, accounts, entities, refuse, id_prefix)
+	local host = module.host;
+	local host_session = prosody.hosts[host];
+	local prefix_length = #id_prefix;
+
+	local function send_to_entity(reply_to, stanza)
+		local connection = entities.connections[reply_to];
+		if connection then
+			return entities.deliver(connection, stanza);
+		end
+		-- A component's own stanzas may carry a resource, and an account's resource may not have sent
+		-- presence yet.
+		return prosody.core_route_stanza(host_session, stanza);
+	end
+
+	local function wrapped(stanza, attr)
+		attr.xmlns = "jabber:client";
+		return st.stanza("privilege", { xmlns = xmlns_privilege })
+			:tag("forwarded", { xmlns = xmlns_forward })
+				:add_child(with_attributes(stanza, attr))
+			:reset();
+	end
+
+	-- The answer of a service, on its way back to the entity.
+	local function relay(answer, reply_to, outer_id, inner_id, account)
+		local kind = answer.attr.type;
+		local attr = {};
+		for name, value in pairs(answer.attr) do
+			attr[name] = value;
+		end
+		attr.id, attr.to, attr.from = inner_id, account, answer.attr.from or account;
+		local outer = st.stanza("iq", { type = kind, id = outer_id, from = account, to = reply_to })
+			:add_child(wrapped(answer, attr));
+		if kind == "error" then
+			local error_tag = answer:get_child("error");
+			if error_tag then
+				outer:add_child(error_tag);
+			end
+		end
+		return send_to_entity(reply_to, outer);
+	end
+
+	-- Takes an IQ of type result or error; whether it is no concern of anybody else.
+	local function take_answer(answer, account)
+		local entity, reply_to, outer_id, inner_id = core.answer(answer.attr.id, answer.attr.from, account);
+		if entity then
+			relay(answer, reply_to, outer_id, inner_id, account);
+		elseif entity == nil then
+			return false;
+		end
+		return true;
+	end
+
+	local function give_up(requests, error_type, condition, text)
+		for _, request in ipairs(requests) do
+			local original = st.stanza("iq", {
+				type = "get", id = request.outer_id, from = request.reply_to, to = request.account;
+			});
+			send_to_entity(request.reply_to, st.error_reply(original, error_type, condition, text));
+		end
+	end
+
+	local sweeping = false;
+	local function sweep()
+		give_up(core.expire(now()));
+		if core.in_flight() > 0 then
+			return sweep_interval;
+		end
+		sweeping = false;
+	end
+
+	local function start_sweeping()
+		if not sweeping then
+			sweeping = true;
+			module:add_timer(sweep_interval, sweep);
+		end
+	end
+
+	local function handle(event)
+		local origin, stanza = event.origin, event.stanza;
+		local judged, inner, account, username, to, inner_id, is_command = core.judge_iq(origin, stanza);
+		if not judged then
+			return refuse(event, judged, inner, account, username, to);
+		elseif not accounts.exists(username) then
+			return refuse(event, core.no_account("iq"));
+		elseif is_command and accounts.administers(username) then
+			return refuse(event, core.no_administration());
+		end
+		local id, error_type, condition, text, rule = core.open_request(origin, stanza, account, to, inner_id, now());
+		if not id then
+			return refuse(event, id, error_type, condition, text, rule);
+		end
+		start_sweeping();
+
+		local entity_address = stanza.attr.from;
+		accounts.leave_out_client_namespace(inner);
+		inner.attr.id, inner.attr.to = id, to;
+		accounts.post_as(username, account, inner, function (reply)
+			if reply.name == "iq" then
+				local kind = reply.attr.type;
+				if kind == "result" or kind == "error" then
+					take_answer(reply, account);
+				end
+			elseif reply.name == "message" and reply.attr.type ~= "error" then
+				-- What a service sends ahead of its answer, such as messages out of the archive.
+				local attr = {};
+				for name, value in pairs(reply.attr) do
+					attr[name] = value;
+				end
+				attr.to = account;
+				send_to_entity(entity_address, st.message({ from = account, to = entity_address })
+					:add_child(wrapped(reply, attr)));
+			end
+			return true;
+		end);
+		return true;
+	end
+
+	-- On the account's own bare JID, on a full JID and on the host, a wrapper is refused (Q1).
+	module:hook("iq-get/bare/"..xmlns_privilege..":privileged_iq", handle);
+	module:hook("iq-set/bare/"..xmlns_privilege..":privileged_iq", handle);
+	module:hook("iq-get/self/"..xmlns_privilege..":privileged_iq", handle);
+	module:hook("iq-set/self/"..xmlns_privilege..":privileged_iq", handle);
+	module:hook("iq-get/host/"..xmlns_privilege..":privileged_iq", handle);
+	module:hook("iq-set/host/"..xmlns_privilege..":privileged_iq", handle);
+	module:hook("iq/full", function (event)
+		local child = event.stanza.tags[1];
+		if child and child.name == "privileged_iq" and child.attr.xmlns == xmlns_privilege then
+			local kind = event.stanza.attr.type;
+			if kind == "get" or kind == "set" then
+				return handle(event);
+			end
+		end
+	end, 10);
+
+	-- Routed answers. Everything under our prefix ends here, late and forged ones too.
+	module:hook("iq/bare", function (event)
+		local attr = event.stanza.attr;
+		if (attr.type == "result" or attr.type == "error") and attr.id
+		and attr.id:sub(1, prefix_length) == id_prefix then
+			local origin = event.origin;
+			return take_answer(event.stanza, attr.to or origin.username.."@"..origin.host) or nil;
+		end
+	end, 10);
+
+	entities.watch({
+		disconnected = function (connection)
+			core.forget("reply_to", connection.address);
+			if connection.address == connection.entity then
+				core.forget("entity", connection.entity);
+			end
+		end;
+		changed = function (connection)
+			if not core.grant(connection.entity) then
+				give_up(core.forget("entity", connection.entity));
+			end
+		end;
+	});
+
+	local function on_account_gone(event)
+		if event.host == host then
+			give_up(core.forget("account", event.username.."@"..host));
+		end
+	end
+	module:hook_global("user-deleted", on_account_gone);
+	module:hook_global("user-disabled", on_account_gone);
+
+	if core.in_flight() > 0 then
+		start_sweeping();
+	end
+
+	return {
+		-- For good, not for a reload: whoever waits is told.
+		stop = function ()
+			give_up(core.forget("all"));
+		end;
+	};
+end;
