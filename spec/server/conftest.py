@@ -83,11 +83,8 @@ def _log_check(request):
         if running is not shared:
             running.expect_errors(*(patterns if not shared else ()))
         try:
-            for connection in running._connections:
-                connection.close()
-            # What the closing and the last stanzas caused is in the log now.
-            if running.process and running.process.poll() is None:
-                running.lua("return true")
+            # What the closing and the last stanzas cause is to be in the log.
+            running.close_connections()
             running.check_log()
         except Exception as problem:  # noqa: BLE001: every server is to be looked at and stopped
             problems.append(problem)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import json
 import os
 import random
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -151,6 +153,15 @@ def free_ports(count: int) -> list[int]:
         if port not in found:
             found.append(port)
     return found
+
+
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    """In a child: have the system end it when the test runner ends, however that comes about."""
+    pr_set_pdeathsig = 1
+    _libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 class Prosody:
@@ -332,6 +343,7 @@ class Prosody:
                 stderr=output,
                 env=self._environment(),
                 cwd="/",
+                preexec_fn=die_with_parent,
             )
 
     def _connect_control(self, deadline: float):
@@ -521,11 +533,16 @@ class Prosody:
         text = self.lua("return prosody.version")
         return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
-    def reset(self):
-        """Closes every connection made through this object and makes all accounts anew."""
+    def close_connections(self):
+        """Closes every connection made through this object; the server has seen to it on return."""
         for connection in self._connections:
             connection.close()
         self._connections.clear()
+        self.lua("return true")
+
+    def reset(self):
+        """Closes every connection made through this object and makes all accounts anew."""
+        self.close_connections()
         self.lua("reset(accounts)", accounts=self._account_list())
 
     # Connections: closed by reset() and stop() at the latest

@@ -19,7 +19,6 @@ local service_resolver = require "net.resolvers.service";
 local manual_resolver = require "net.resolvers.manual";
 
 local load, pcall, xpcall = load, pcall, xpcall;
-local unpack = table.unpack or unpack; -- luacheck: ignore 113
 local hosts = prosody.hosts;
 
 local token = assert(module:get_option_string("spec_control_token"), "spec_control_token is not set");
@@ -129,7 +128,7 @@ end
 local function delete_user(username, host)
 	assert(usermanager.delete_user(username, host));
 	-- The core forgets the account but not its cached roster.
-	hosts[host].roster_cache = nil;
+	hosts[host].roster_cache = nil; -- luacheck: ignore 122
 end
 
 -- Every account goes, with all it stored; these come: { { username, host, password }, ... }
