@@ -1,0 +1,303 @@
+"""A1 to A3 and A5: who is told what it may do, when, how often and in which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import PRIVILEGES, Prosody
+from wire import NS, body, error_of, local, message_from, namespace, text_of
+
+ENTITY = "pubsub.capulet.lit"
+NAMESPACES = {f"urn:example:{letter}{letter}": access for letter, access in zip("zqbkfaxm", ("get", "set", "both", "none") * 2)}
+
+
+def advertisements(component, version: int = 2) -> list:
+    """All the messages with a <privilege/> that have come so far."""
+    tag = f"{{urn:xmpp:privilege:{version}}}privilege"
+    return [s for s in component.drain() if local(s) == "message" and s.find(tag) is not None]
+
+
+def plain(element) -> tuple:
+    """An element as a value that can be compared: name, attributes, text, children in order."""
+    return element.tag, dict(element.attrib), (element.text or "").strip(), [plain(child) for child in element]
+
+
+def perm(access: str, *children, version: int = 2, **attributes) -> tuple:
+    return f"{{urn:xmpp:privilege:{version}}}perm", {"access": access, **attributes}, "", list(children)
+
+
+def granted(ns: str, type_: str) -> tuple:
+    return "{urn:xmpp:privilege:2}namespace", {"ns": ns, "type": type_}, "", []
+
+
+def assert_privilege(message, perms: list[tuple], host: str = "capulet.lit", to: str = ENTITY, version: int = 2):
+    """The message is exactly this, whatever the order of its parts."""
+
+    def sort(element):
+        tag, attributes, text, children = element
+        return tag, sorted(attributes.items()), text, sorted(sort(child) for child in children)
+
+    assert message.tag == "{jabber:component:accept}message"
+    assert set(message.attrib) == {"from", "to", "id"}, text_of(message)
+    assert (message.get("from"), message.get("to")) == (host, to)
+    assert message.get("id")
+    expected = (f"{{urn:xmpp:privilege:{version}}}privilege", {}, "", perms)
+    assert [sort(plain(child)) for child in message] == [sort(expected)], text_of(message)
+
+
+@pytest.fixture(scope="module")
+def session_server():
+    grants = {
+        # Everything, and every value once.
+        "capulet.lit": {
+            ENTITY: {"roster": "both", "message": "outgoing", "presence": "roster", "iq": NAMESPACES},
+            "gateway.capulet.lit": {"roster": "get", "roster_push": False, "presence": "managed_entity"},
+            "set.lit": {"roster": "set"},
+            "set-push.lit": {"roster": "set", "message": "outgoing"},
+            "none.lit": {"roster": "none", "message": "none", "presence": "none", "iq": {"urn:example:a": "none"}},
+            "empty.lit": {},
+            "late.lit": {"message": "outgoing"},
+        },
+        # A second granting host, of other things to some of them.
+        "montague.lit": {
+            ENTITY: {"roster": "get", "message": "none", "iq": {"urn:example:only": "get"}},
+            "none.lit": {"message": "outgoing"},
+        },
+        # A host that grants nothing at all, in two spellings.
+        "mantua.lit": {},
+        # The previous version of the protocol.
+        "old.lit": {
+            "old.capulet.lit": {
+                "roster": "both",
+                "message": "outgoing",
+                "presence": "managed_entity",
+                "protocol": "1",
+            },
+            "new.capulet.lit": {"message": "outgoing", "protocol": "2"},
+        },
+    }
+    with Prosody(
+        hosts=("capulet.lit", "montague.lit", "mantua.lit", "verona.lit", "old.lit"),
+        accounts=("juliet@capulet.lit", "nurse@old.lit"),
+        components=("set.lit", "set-push.lit", "none.lit", "empty.lit", "late.lit", "old.capulet.lit", "new.capulet.lit"),
+        privileged_entities=grants,
+    ) as running:
+        yield running
+
+
+def test_a1_a2_everything_as_exact_xml(server):
+    """A1, A2: one <perm/> per granted access; roster with push; iq without type, its namespaces as siblings."""
+    component = server.component(ENTITY)
+    told = {message.get("from"): message for message in advertisements(component)}
+    assert set(told) == {"capulet.lit", "montague.lit"}
+    assert_privilege(
+        told["capulet.lit"],
+        [
+            perm("roster", type="both", push="true"),
+            perm("message", type="outgoing"),
+            perm("presence", type="roster"),
+            perm("iq", *(granted(ns, access) for ns, access in NAMESPACES.items() if access != "none")),
+        ],
+    )
+    assert_privilege(
+        told["montague.lit"],
+        [perm("roster", type="get", push="true"), perm("iq", granted("urn:example:only", "get"))],
+        host="montague.lit",
+    )
+    assert told["capulet.lit"].get("id") != told["montague.lit"].get("id")
+
+
+def test_a2_push_is_said_when_it_is_off_too(server):
+    """A2: explicit in either case; no pushes for who may only set."""
+    for domain, perms in {
+        "gateway.capulet.lit": [perm("roster", type="get", push="false"), perm("presence", type="managed_entity")],
+        "set.lit": [perm("roster", type="set", push="false")],
+        "set-push.lit": [perm("roster", type="set", push="false"), perm("message", type="outgoing")],
+    }.items():
+        messages = advertisements(server.component(domain))
+        assert len(messages) == 1, domain
+        assert_privilege(messages[0], perms, to=domain)
+
+
+def test_a1_nothing_for_none_and_no_message_where_nothing_is_granted(server):
+    """A1: not even an empty one."""
+    assert advertisements(server.component("empty.lit")) == []
+    assert server.component("stranger.lit").drain() == []
+    messages = advertisements(server.component("none.lit"))
+    assert len(messages) == 1
+    assert_privilege(messages[0], [perm("message", type="outgoing")], host="montague.lit", to="none.lit")
+
+
+def test_a1_clients_are_told_nothing(server):
+    """A1: an account that is granted nothing, on a granting host and on another."""
+    assert server.client("juliet@capulet.lit").drain() == []
+    assert server.client("nurse@old.lit").drain() == []
+
+
+def test_a2_the_order_is_the_same_each_time(server, start_server):
+    """A2: on every connection, and on another server that has read the same in another order."""
+
+    def told(running):
+        component = running.component(ENTITY)
+        messages = [m for m in advertisements(component) if m.get("from") == "capulet.lit"]
+        component.close()
+        assert len(messages) == 1
+        return plain(messages[0][0])
+
+    first = told(server)
+    assert told(server) == first
+    for turn in range(2):
+        grant = {
+            "presence": "roster",
+            "iq": dict(sorted(NAMESPACES.items(), reverse=bool(turn))),
+            "message": "outgoing",
+            "roster": "both",
+        }
+        other = start_server(hosts=("capulet.lit",), privileged_entities={"capulet.lit": {ENTITY: grant}}, accounts=())
+        assert told(other) == first
+
+
+def test_a3_once_per_connection(server):
+    """A3: on authentication, again after a reconnect, and never twice."""
+    first = server.component("late.lit")
+    assert len(advertisements(first)) == 1
+    assert advertisements(first) == []
+    first.close()
+    again = server.component("late.lit")
+    assert len(advertisements(again)) == 1
+    again.abort()
+    server.wait_until("return not hosts['late.lit'].modules.component.session")
+    assert len(advertisements(server.component("late.lit"))) == 1
+
+
+def test_a3_a_connection_that_replaces_another_is_told_and_the_old_one_not(server):
+    """A3: component_conflict_resolve = "kick_old"."""
+    old = server.component("late.lit")
+    assert len(advertisements(old)) == 1
+    new = server.component("late.lit")
+    assert len(advertisements(new)) == 1
+    assert old.expect_closed() is not None
+    assert [s for s in old.inbox if local(s) == "message"] == []
+
+
+def test_a3_somebody_elses_connection_changes_nothing(server):
+    """A3: only the one who has just connected is told."""
+    component = server.component(ENTITY)
+    assert len(advertisements(component)) == 2
+    server.component("late.lit").sync()
+    server.component("stranger.lit").sync()
+    server.client("juliet@capulet.lit").sync()
+    assert advertisements(component) == []
+
+
+def test_a3_components_connected_before_the_module(start_server):
+    """A3: told when the module is loaded, once, by each host that grants something; others not."""
+    server = start_server(
+        privileged_entities={**PRIVILEGES, "montague.lit": {ENTITY: {"message": "outgoing"}}},
+        modules=(),
+        without=("privilege",),
+    )
+    component, stranger = server.component(ENTITY), server.component("stranger.lit")
+    assert advertisements(component) == []
+
+    server.load_module(host="capulet.lit")
+    messages = advertisements(component)
+    assert [m.get("from") for m in messages] == ["capulet.lit"]
+    late = plain(messages[0][0])
+    server.load_module(host="montague.lit")
+    assert [m.get("from") for m in advertisements(component)] == ["montague.lit"]
+    stranger.expect_nothing()
+
+    # And it has what it was told.
+    assert component.iq("get", "juliet@capulet.lit", "<query xmlns='jabber:iq:roster'/>").get("type") == "result"
+
+    # Who connects later is told the same, once.
+    component.close()
+    messages = advertisements(server.component(ENTITY))
+    assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
+    assert plain(next(m for m in messages if m.get("from") == "capulet.lit")[0]) == late
+
+
+@pytest.mark.parametrize("order", ("before", "after"))
+def test_a3_with_privilege_in_the_component_section_too(start_server, order):
+    """A3: as the community module's README asks for it; told once all the same."""
+    server = start_server(
+        host_options={ENTITY: {"modules_enabled": ["privilege"]}, "stranger.lit": {"modules_enabled": ["privilege"]}},
+        without=("privilege",) if order == "after" else (),
+    )
+    component = server.component(ENTITY)
+    if order == "after":
+        assert advertisements(component) == []
+        server.load_module()
+    messages = advertisements(component)
+    assert [m.get("from") for m in messages] == ["capulet.lit"]
+    component.close()
+    again = server.component(ENTITY)
+    assert [m.get("from") for m in advertisements(again)] == ["capulet.lit"]
+    assert server.component("stranger.lit").drain() == []
+    assert again.iq("get", "juliet@capulet.lit", "<query xmlns='jabber:iq:roster'/>").get("type") == "result"
+    # Nothing wrong was said about a section that needs no configuration.
+    assert server.log_lines("warn", f"{ENTITY}:privilege") == []
+
+
+def test_a3_a_reload_does_not_repeat_what_has_not_changed(server):
+    """A3: a reload advertises only what changed."""
+    component = server.component(ENTITY)
+    assert len(advertisements(component)) == 2
+    for _ in range(3):
+        server.reload_module()
+    assert advertisements(component) == []
+    component.close()
+    # And who connects afterwards is told once, not once per reload.
+    messages = advertisements(server.component(ENTITY))
+    assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
+
+
+def test_a5_the_previous_namespace(server):
+    """A5: protocol = "1" advertises in urn:xmpp:privilege:1, and only there."""
+    component = server.component("old.capulet.lit")
+    stanzas = component.drain()
+    assert [namespace(s[0]) for s in stanzas] == ["urn:xmpp:privilege:1"]
+    told = {p.get("access"): p for p in stanzas[0][0]}
+    assert all(namespace(p) == "urn:xmpp:privilege:1" for p in told.values())
+    assert {access: p.get("type") for access, p in told.items()} == {
+        "roster": "both",
+        "message": "outgoing",
+        "presence": "managed_entity",
+    }
+    assert (stanzas[0].get("from"), stanzas[0].get("to")) == ("old.lit", "old.capulet.lit")
+
+
+@pytest.mark.parametrize("domain", ("old.capulet.lit", "new.capulet.lit"))
+@pytest.mark.parametrize("version", (1, 2))
+def test_a5_forwarded_messages_are_accepted_in_either(server, domain, version):
+    """A5: whatever the grant advertises."""
+    component = server.component(domain)
+    juliet = server.client("juliet@capulet.lit")
+    component.privileged_message(
+        message_from("nurse@old.lit", juliet.jid, body("Madam!")), to="old.lit", version=version
+    )
+    assert juliet.expect("message", from_="nurse@old.lit").findtext("c:body", namespaces=NS) == "Madam!"
+    component.sync()
+    assert [s for s in component.drain() if s.get("type") == "error"] == []
+
+
+def test_a5_no_other_version_is_accepted(server):
+    """A5: of the namespaces there might be, two are known."""
+    component = server.component("old.capulet.lit")
+    juliet = server.client("juliet@capulet.lit")
+    component.privileged_message(message_from("nurse@old.lit", juliet.jid, body("Madam!")), to="old.lit", version=3)
+    component.sync()
+    juliet.expect_nothing("message")
+
+
+def test_a1_a_component_may_be_told_by_the_host_it_is_no_part_of(start_server):
+    """A1: the domains have nothing to do with each other; the permission does not spread to other hosts."""
+    server = start_server(privileged_entities={"montague.lit": {"stranger.lit": {"roster": "get"}}})
+    stranger = server.component("stranger.lit")
+    messages = advertisements(stranger)
+    assert len(messages) == 1
+    assert_privilege(messages[0], [perm("roster", type="get", push="true")], host="montague.lit", to="stranger.lit")
+    roster = "<query xmlns='jabber:iq:roster'/>"
+    assert stranger.iq("get", "romeo@montague.lit", roster).get("type") == "result"
+    assert error_of(stranger.iq("get", "juliet@capulet.lit", roster))[:2] == ("auth", "forbidden")
