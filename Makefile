@@ -70,7 +70,7 @@ lint: ## rustfmt, clippy with warnings denied, luacheck
 	@$(SETUP) build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
-	luacheck --quiet lua spec .luacheckrc .busted
+	luacheck --quiet --no-color lua spec .luacheckrc .busted
 
 install: ## into PLUGINDIR (Debian's for local plugins by default); DESTDIR is honoured
 	@test -e $(PLUGIN)/$(LIBRARY) || $(MAKE) --no-print-directory build
