@@ -1,0 +1,662 @@
+"""Messages sent as an account (M1 to M7)."""
+
+import asyncio
+from xml.etree import ElementTree as ET
+
+import pytest
+import slixmpp
+
+import slix
+
+from harness import IQ_GRANTS
+from helpers import (
+    DEEP,
+    archive,
+    assert_refused,
+    block,
+    bodies,
+    bounce,
+    canonical,
+    carbon_sent,
+    deep,
+    depth_of,
+    grants,
+    is_message_with_body,
+    watcher,
+)
+from wire import NS, body, error_of, local, message_from
+
+JULIET, NURSE, ROMEO = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit"
+
+NESTED = "<message xmlns='jabber:client' from='a@b.lit' to='c@d.lit' type='chat'><body>as it was</body></message>"
+
+PAYLOAD = f"""
+<body>plain &amp; &lt;simple&gt; \u2603 \U0001f339 e\u0301 "'</body>
+<body xml:lang='fr'>  \u00e0 bient\u00f4t\n\t </body>
+<thread parent='p'>t</thread>
+<x xmlns='urn:example:unknown' a='1' b='&quot;&apos;' xmlns:o='urn:example:other' o:c='3'>mixed<o:y/>text<z xmlns=''/> </x>
+<forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>{NESTED}</forwarded>
+<result xmlns='urn:xmpp:mam:2' id='i'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client' type='get'/></forwarded></result>
+<markable xmlns='urn:xmpp:chat-markers:0'/>
+<origin-id xmlns='urn:xmpp:sid:0' id='origin'/>
+""".replace("\n<", "<").strip()
+
+
+def payload_of(message: ET.Element) -> list[str]:
+    """The children of a message in canonical form, without what the server adds."""
+    return [
+        canonical(child)
+        for child in message
+        if not (local(child) == "stanza-id" and child.tag.startswith("{urn:xmpp:sid:0}")) and local(child) != "delay"
+    ]
+
+
+SENT_PAYLOAD = payload_of(ET.fromstring(f"<message xmlns='jabber:client'>{PAYLOAD}</message>"))
+
+
+# M1: as if the account had sent it
+
+
+def test_m1_delivered_copied_and_archived(component, juliet, romeo):
+    """M1: the recipient, the account's own client (carbon) and both archives have it."""
+    component.privileged_message(message_from(JULIET, ROMEO, body("Romeo!"), id="m1"))
+    got = romeo.expect("message", id="m1")
+    assert (got.get("from"), got.get("to"), got.get("type")) == (JULIET, ROMEO, "chat")
+    assert bodies([got]) == ["Romeo!"]
+    copied = carbon_sent(juliet)
+    assert (copied.get("from"), copied.get("to"), copied.get("id")) == (JULIET, ROMEO, "m1")
+    assert bodies([copied]) == ["Romeo!"]
+    (kept,) = archive(juliet)
+    assert (kept.get("from"), kept.get("to"), kept.get("id")) == (JULIET, ROMEO, "m1")
+    assert bodies(archive(romeo)) == ["Romeo!"]
+    component.expect_nothing(lambda s: local(s) == "message" and s.get("type") == "error")
+    romeo.expect_nothing("message")
+    juliet.expect_nothing("message")
+
+
+@pytest.mark.parametrize("to", [ROMEO, "full"])
+def test_m1_payload_is_intact(component, juliet, romeo, to):
+    """M1: payload, xml:lang, id, type, unknown extensions, and jabber:client deep in the payload."""
+    to = romeo.jid if to == "full" else to
+    component.privileged_message(
+        f"<message xmlns='jabber:client' from='{JULIET}' to='{to}' type='chat' id='an id &amp; more' "
+        f"xml:lang='it'>{PAYLOAD}</message>"
+    )
+    got = romeo.expect("message", from_=JULIET)
+    copied = carbon_sent(juliet)
+    (kept,) = archive(juliet)
+    for message in (got, copied, kept):
+        assert message.get("id") == "an id & more" and message.get("type") == "chat"
+        assert message.get("{http://www.w3.org/XML/1998/namespace}lang") == "it"
+        assert message.tag == "{jabber:client}message"
+        assert payload_of(message) == SENT_PAYLOAD
+
+
+def test_m1_same_as_the_client_itself_sends(component, juliet, romeo):
+    """M1: what arrives and what is archived differ from the client's own message in nothing but the resource."""
+    juliet.send_message(ROMEO, PAYLOAD, id="same", **{"xml:lang": "it"})
+    own = romeo.expect("message", from_=juliet.jid)
+    component.privileged_message(
+        f"<message xmlns='jabber:client' from='{JULIET}' to='{ROMEO}' type='chat' id='same' xml:lang='it'>{PAYLOAD}</message>"
+    )
+    privileged = romeo.expect("message", from_=JULIET)
+
+    def comparable(message):
+        attributes = {k: v for k, v in message.attrib.items() if k != "from"}
+        return attributes, payload_of(message), len(message)
+
+    assert comparable(privileged) == comparable(own)
+    kept = archive(juliet)
+    assert len(kept) == 2 and comparable(kept[0]) == comparable(kept[1])
+
+
+@pytest.mark.parametrize("type_", ["chat", "normal", None, "headline"])
+def test_m1_types(component, romeo, type_):
+    """M1: any type of message."""
+    component.privileged_message(message_from(JULIET, ROMEO, body("typed"), type_=type_))
+    assert romeo.expect("message", from_=JULIET).get("type") == type_
+
+
+def test_m1_without_a_body(component, juliet, romeo):
+    """M1: a chat marker without a body, as gateways send them."""
+    component.privileged_message(
+        message_from(JULIET, ROMEO, "<displayed xmlns='urn:xmpp:chat-markers:0' id='x'/>", id="marker")
+    )
+    assert romeo.expect("message", id="marker").find("{urn:xmpp:chat-markers:0}displayed") is not None
+    assert carbon_sent(juliet).get("id") == "marker"
+
+
+@pytest.mark.parametrize("to", [None, JULIET])
+def test_m1_to_the_account_itself(component, server, juliet, to):
+    """M1: a note to self, with `to` absent or the own bare JID."""
+    component.privileged_message(message_from(JULIET, to, body("note to self"), id="self"))
+    component.sync()
+    got = [m for m in juliet.drain() if m.get("id") == "self"]
+    assert len(got) == 1 and bodies(got) == ["note to self"]
+    assert "note to self" in bodies(archive(juliet))
+
+
+def test_m1_to_another_account_of_the_same_host(component, juliet, nurse):
+    """M1: local delivery to a bare and to a full JID."""
+    component.privileged_message(message_from(JULIET, NURSE, body("bare")))
+    component.privileged_message(message_from(JULIET, nurse.jid, body("full")))
+    component.sync()
+    messages = [s for s in nurse.drain() if local(s) == "message"]
+    assert bodies(messages) == ["bare", "full"]
+    assert {m.get("from") for m in messages} == {JULIET}
+
+
+def test_m1_to_a_component(component, gateway, juliet):
+    """M1: another component, and the entity itself, get it as from the account."""
+    component.privileged_message(message_from(JULIET, "x@gateway.capulet.lit", body("to a component")))
+    got = gateway.expect(is_message_with_body("to a component"))
+    assert (got.get("from"), got.get("to")) == (JULIET, "x@gateway.capulet.lit")
+    component.privileged_message(message_from(JULIET, "y@pubsub.capulet.lit", body("to the entity")))
+    assert component.expect(is_message_with_body("to the entity")).get("from") == JULIET
+    assert bodies([carbon_sent(juliet), carbon_sent(juliet)]) == ["to a component", "to the entity"]
+
+
+def test_m1_account_offline(component, romeo, server):
+    """M1: an account that is not online sends as well, and its archive has it."""
+    component.privileged_message(message_from("tybalt@capulet.lit", ROMEO, body("unseen")))
+    assert romeo.expect("message", from_="tybalt@capulet.lit") is not None
+    component.sync()
+    assert bodies(archive(server.client("tybalt@capulet.lit"))) == ["unseen"]
+
+
+def test_m1_offline_storage(component, server):
+    """M1: a recipient who is offline gets it when he comes, with the delay noted."""
+    component.privileged_message(message_from(JULIET, "benvolio@montague.lit", body("for later"), id="later"))
+    component.sync()
+    benvolio = server.client("benvolio@montague.lit")
+    got = benvolio.expect("message", id="later")
+    assert got.get("from") == JULIET and got.find("delay:delay", NS) is not None
+    component.expect_nothing("message", type="error")
+
+
+# M1: what bounces is an ordinary bounce
+
+
+@pytest.mark.parametrize(
+    ("to", "condition"),
+    [
+        ("nobody@montague.lit", "service-unavailable"),
+        ("nobody@capulet.lit", "service-unavailable"),
+        ("x@offline.capulet.lit", "remote-server-timeout"),
+        ("offline.capulet.lit", "remote-server-timeout"),
+        ("someone@remote.example", "not-allowed"),
+    ],
+)
+def test_m1_an_ordinary_bounce(component, juliet, server, to, condition):
+    """M1: unknown account, offline component, unreachable server: the bounce is the account's, not the entity's."""
+    phone = watcher(server)
+    component.privileged_message(message_from(JULIET, to, body("lost"), id="lost"))
+    assert carbon_sent(juliet).get("id") == "lost"
+    error = bounce(phone)
+    assert error.get("from") == to and error.get("id") == "lost"
+    assert error_of(error)[1] == condition
+    component.expect_nothing("message", type="error")
+    component.expect_nothing(lambda s: s.get("id") == "lost")
+
+
+def test_m1_a_bounce_for_an_offline_account_is_discarded(component, server):
+    """M1: nobody is there to see it, and the log stays clean."""
+    component.privileged_message(message_from("tybalt@capulet.lit", "nobody@montague.lit", body("lost")))
+    component.expect_nothing("message", type="error")
+    tybalt = server.client("tybalt@capulet.lit")
+    tybalt.expect_nothing("message")
+
+
+def test_m1_bounce_of_a_room_one_is_not_in(component, server):
+    """M1: a service that answers a message with an error."""
+    juliet = server.client(JULIET, carbons=True)
+    nurse = server.client(NURSE)
+    nurse.send_presence(to="room@rooms.capulet.lit/nurse", content="<x xmlns='http://jabber.org/protocol/muc'/>")
+    nurse.expect("message", from_="room@rooms.capulet.lit")
+    component.privileged_message(message_from(JULIET, "room@rooms.capulet.lit", body("hello"), type_="groupchat"))
+    component.expect_nothing("message", type="error")
+    nurse.expect_nothing(is_message_with_body("hello"))
+    juliet.expect_nothing(is_message_with_body("hello"))
+
+
+def test_m1_the_accounts_blocklist(component, juliet, romeo):
+    """M1: a contact the account has blocked gets nothing."""
+    block(juliet, ROMEO)
+    component.privileged_message(message_from(JULIET, ROMEO, body("blocked"), id="b"))
+    component.privileged_message(message_from(JULIET, romeo.jid, body("blocked"), id="b"))
+    component.expect_nothing("message", type="error")
+    romeo.expect_nothing("message")
+    assert not [m for m in archive(juliet) if m.get("type") != "error"]
+
+
+def test_m1_the_recipients_blocklist(component, juliet, romeo, server):
+    """M1: a recipient who has blocked the account gets nothing; the account sees a bounce."""
+    phone = watcher(server)
+    block(romeo, JULIET)
+    component.privileged_message(message_from(JULIET, ROMEO, body("blocked"), id="b"))
+    assert error_of(bounce(phone))[:2] == ("cancel", "service-unavailable")
+    component.expect_nothing("message", type="error")
+    romeo.expect_nothing("message")
+
+
+def test_m1_filters_of_other_modules(component, romeo, server):
+    """M1: pre-message hooks see it with the account's session and may stop it."""
+    server.lua(
+        """
+        hook("capulet.lit", "pre-message/bare", function (event)
+            local origin = event.origin;
+            if event.stanza:get_child_text("body") ~= "stop" then return; end
+            seen = { origin.type, origin.username, origin.host, tostring(event.stanza.attr.from), event.stanza.attr.xmlns or "none" };
+            prosody.spec_seen = seen;
+            return true;
+        end, 10);
+        """
+    )
+    component.privileged_message(message_from(JULIET, ROMEO, body("stop")))
+    component.sync()
+    romeo.expect_nothing("message")
+    assert server.lua("return prosody.spec_seen") == ["c2s", "juliet", "capulet.lit", JULIET, "none"]
+
+
+# M1: order
+
+
+@pytest.mark.parametrize("target", ["component", "client"])
+def test_m1_order_is_kept(component, gateway, romeo, target):
+    """M1: privileged messages, privileged IQs and plain stanzas of two accounts leave in the order they came."""
+    there = gateway if target == "component" else romeo
+    to = "gateway.capulet.lit" if target == "component" else romeo.jid
+    gateway.drain()
+    count = 40
+    for number in range(count):
+        account = (JULIET, NURSE)[number % 2]
+        component.privileged_message(message_from(account, to, body(str(number)), id=f"m{number}"))
+        component.send_privileged_iq("get", account, f"<echo xmlns='urn:example:echo' n='{number}'/>", to=to)
+        component.send_message(to, body(str(number)), id=f"p{number}")
+    component.sync()
+    seen = []
+    for stanza in there.drain():
+        if local(stanza) == "message":
+            seen.append(stanza.get("id"))
+        elif local(stanza) == "iq" and stanza.find("{urn:example:echo}echo") is not None:
+            seen.append("q" + stanza[0].get("n"))
+    assert seen == [f"{kind}{number}" for number in range(count) for kind in "mqp"]
+
+
+# M2: who it may be from
+
+FORBIDDEN_SENDERS = {
+    "resource": "juliet@capulet.lit/balcony",
+    "other host of this server": ROMEO,
+    "other host itself": "montague.lit",
+    "unknown account": "nobody@capulet.lit",
+    "another component": "gateway.capulet.lit",
+    "account of another component": "x@gateway.capulet.lit",
+    "the entity itself": "pubsub.capulet.lit",
+    "account of the entity": "x@pubsub.capulet.lit",
+    "remote": "someone@remote.example",
+    "host with resource": "capulet.lit/balcony",
+    "no node": "@capulet.lit",
+    "no host": "juliet@",
+    "at": "@",
+    "empty resource": "juliet@capulet.lit/",
+    "empty": "",
+    "two hosts": "juliet@capulet.lit@capulet.lit",
+    "space": "juliet @capulet.lit",
+    "subdomain": "juliet@x.capulet.lit",
+    "parent": "juliet@lit",
+    "slash in front": "/juliet@capulet.lit",
+    "upper case resource": "JULIET@CAPULET.LIT/Balcony",
+    "wildcard": "*@capulet.lit",
+    "pattern": "julie.@capulet.lit",
+}
+
+
+@pytest.mark.parametrize("sender", FORBIDDEN_SENDERS.values(), ids=FORBIDDEN_SENDERS)
+def test_m2_sender_is_forbidden(component, juliet, romeo, sender):
+    """M2: anything but the bare JID of an existing account of the host addressed, or that host."""
+    id_ = component.privileged_message(message_from(sender, ROMEO, body("forged")))
+    answer = component.expect("message", id=id_)
+    assert_refused(answer, "auth", "forbidden", "from|sender|account|address|resource|exist")
+    assert (answer.get("from"), answer.get("to")) == ("capulet.lit", "pubsub.capulet.lit")
+    romeo.expect_nothing("message")
+    juliet.expect_nothing("message")
+
+
+def test_m2_missing_from(component, juliet, romeo):
+    """M2: a missing inner `from` is nobody's."""
+    id_ = component.privileged_message(f"<message xmlns='jabber:client' to='{ROMEO}'><body>forged</body></message>")
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden", "from")
+    romeo.expect_nothing("message")
+    juliet.expect_nothing("message")
+
+
+def test_m2_granted_on_both_hosts_but_sent_through_the_other(start_server):
+    """M2: the account must be of the host the message was addressed to, wherever else the entity is granted."""
+    both = {host: {"pubsub.capulet.lit": {"message": "outgoing"}} for host in ("capulet.lit", "montague.lit")}
+    server = start_server(privileged_entities=both)
+    component, nurse = server.component(), server.client(NURSE)
+    id_ = component.privileged_message(message_from(ROMEO, NURSE, body("forged")), to="capulet.lit")
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+    id_ = component.privileged_message(message_from(JULIET, NURSE, body("forged")), to="montague.lit")
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+    component.privileged_message(message_from(ROMEO, NURSE, body("true")), to="montague.lit")
+    component.privileged_message(message_from(JULIET, NURSE, body("true")), to="capulet.lit")
+    component.sync()
+    got = [(m.get("from"), *bodies([m])) for m in nurse.drain() if local(m) == "message"]
+    assert got == [(ROMEO, "true"), (JULIET, "true")]
+
+
+def test_m2_deleted_account(component, romeo, server):
+    """M2, L7: an account that was deleted a moment ago, having been used a moment before, is none."""
+    component.privileged_message(message_from(NURSE, ROMEO, body("alive")))
+    romeo.expect(is_message_with_body("alive"))
+    server.delete_account(NURSE)
+    id_ = component.privileged_message(message_from(NURSE, ROMEO, body("a ghost")))
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+    romeo.expect_nothing("message")
+
+
+@pytest.mark.parametrize("scope", [{"accounts": ["juliet", "tybalt"]}, {"except": ["nurse"]}], ids=["accounts", "except"])
+def test_m2_out_of_scope(start_server, scope):
+    """M2, C7: an account outside the grant's scope is refused as an unknown one is."""
+    server = start_server(privileged_entities=grants(**scope))
+    component, romeo = server.component(), server.client(ROMEO)
+    refusals = []
+    for sender in (NURSE, "nobody@capulet.lit"):
+        id_ = component.privileged_message(message_from(sender, ROMEO, body("forged")))
+        answer = component.expect("message", id=id_)
+        assert_refused(answer, "auth", "forbidden")
+        refusals.append(error_of(answer)[2].replace(sender, "X"))
+    if "accounts" in scope:
+        assert refusals[0] == refusals[1]
+    component.privileged_message(message_from(JULIET, ROMEO, body("in scope")))
+    component.sync()
+    assert bodies(m for m in romeo.drain() if local(m) == "message") == ["in scope"]
+
+
+def test_m2_empty_scope_is_nobody(start_server):
+    """C7: an empty list of accounts means nobody; the host itself is no account."""
+    server = start_server(privileged_entities=grants(accounts=[]))
+    component, romeo = server.component(), server.client(ROMEO)
+    id_ = component.privileged_message(message_from(JULIET, ROMEO, body("forged")))
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+    romeo.expect_nothing("message")
+
+
+# M3: the host itself
+
+
+@pytest.mark.parametrize("sender", ["capulet.lit", "CAPULET.LIT"])
+def test_m3_as_the_host_itself(component, juliet, romeo, server, sender):
+    """M3: routed as the server's own, without the user hooks (no carbons, no archive of a sender)."""
+    server.lua(
+        """
+        prosody.spec_count = 0;
+        for _, kind in ipairs { "bare", "full", "host" } do
+            hook("capulet.lit", "pre-message/"..kind, function () prosody.spec_count = prosody.spec_count + 1; end, 1000);
+        end
+        """
+    )
+    component.privileged_message(message_from(sender, ROMEO, body("to all"), id="host"))
+    assert romeo.expect("message", id="host").get("from") == "capulet.lit"
+    component.privileged_message(message_from(sender, juliet.jid, body("to one"), id="host"))
+    assert juliet.expect("message", id="host").get("from") == "capulet.lit"
+    component.sync()
+    assert server.lua("return prosody.spec_count") == 0
+    component.expect_nothing("message", type="error")
+    juliet.expect_nothing("message")
+
+
+@pytest.mark.parametrize("to", ["nobody@capulet.lit", "nobody@montague.lit", "offline.capulet.lit", "x@remote.example"])
+def test_m3_bounce_to_the_host(component, to):
+    """M3, M1: what bounces to the host itself ends there, without an error in the log."""
+    component.privileged_message(message_from("capulet.lit", to, body("lost"), id="lost"))
+    component.expect_nothing(lambda s: s.get("id") == "lost")
+
+
+# M4: exactly one of each
+
+
+def wrapper(content: str) -> str:
+    return f"<privilege xmlns='urn:xmpp:privilege:2'>{content}</privilege>"
+
+
+def forwarded(content: str) -> str:
+    return f"<forwarded xmlns='urn:xmpp:forward:0'>{content}</forwarded>"
+
+
+GOOD = message_from(JULIET, ROMEO, body("malformed"))
+DELAY = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z' from='capulet.lit'/>"
+
+MALFORMED = {
+    "nothing": (wrapper(""), "forwarded"),
+    "only text": (wrapper("text"), "forwarded"),
+    "message without forwarded": (wrapper(GOOD), "forwarded"),
+    "two forwarded": (wrapper(forwarded(GOOD) * 2), "forwarded"),
+    "forwarded of another namespace": (wrapper(f"<forwarded xmlns='urn:example:forward'>{GOOD}</forwarded>"), "forwarded"),
+    "forwarded without namespace": (wrapper(f"<forwarded>{GOOD}</forwarded>"), "forwarded"),
+    "empty forwarded": (wrapper(forwarded("")), "message"),
+    "only a delay": (wrapper(forwarded(DELAY)), "message"),
+    "two messages": (wrapper(forwarded(GOOD * 2)), "message"),
+    "an iq": (wrapper(forwarded(f"<iq xmlns='jabber:client' from='{JULIET}' type='get' id='x'/>")), "message"),
+    "a presence": (wrapper(forwarded(f"<presence xmlns='jabber:client' from='{JULIET}'/>")), "message"),
+    "a message and an iq": (wrapper(forwarded(f"{GOOD}<iq xmlns='jabber:client' type='get' id='x'/>")), "message"),
+    "message of the stream's namespace": (
+        wrapper(forwarded(GOOD.replace("jabber:client", "jabber:component:accept"))),
+        "jabber:client|message",
+    ),
+    "message of another namespace": (wrapper(forwarded(GOOD.replace("jabber:client", "urn:example:x"))), "jabber:client|message"),
+    "message without namespace": (wrapper(forwarded(GOOD.replace(' xmlns="jabber:client"', ""))), "jabber:client|message"),
+    "empty namespace": (wrapper(forwarded(GOOD.replace("jabber:client", ""))), "jabber:client|message"),
+    "perm instead": (wrapper("<perm access='message' type='outgoing'/>"), "forwarded"),
+}
+
+
+@pytest.mark.parametrize(("content", "text"), MALFORMED.values(), ids=MALFORMED)
+def test_m4_malformed(component, juliet, romeo, content, text):
+    """M4: not exactly one forwarded with exactly one jabber:client message, and the text says what is wrong."""
+    id_ = component.send_message("capulet.lit", content, type_=None)
+    assert_refused(component.expect("message", id=id_), "modify", "bad-request", text)
+    romeo.expect_nothing("message")
+    juliet.expect_nothing("message")
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_m4_delay_is_allowed(component, romeo, order):
+    """M4: a delay beside the message, on either side."""
+    content = DELAY + GOOD if order == "before" else GOOD + DELAY
+    component.send_message("capulet.lit", wrapper(forwarded(content)), type_=None)
+    got = romeo.expect(is_message_with_body("malformed"))
+    assert got.get("from") == JULIET
+    component.expect_nothing("message", type="error")
+
+
+def test_m4_whitespace_between_elements(component, romeo):
+    """M4: pretty-printed stanzas are the same stanzas."""
+    component.send_message("capulet.lit", "\n " + wrapper("\n  " + forwarded("\n   " + GOOD + "\n  ") + "\n ") + "\n", type_=None)
+    romeo.expect(is_message_with_body("malformed"))
+
+
+# M5: the JID that was judged is the JID that leaves
+
+
+@pytest.mark.parametrize("sender", ["JULIET@CAPULET.LIT", "Juliet@capulet.lit", "juliet@Capulet.Lit", "\uff4auliet@capulet.lit"])
+def test_m5_normalised_sender_leaves(component, juliet, romeo, server, sender):
+    """M5: the normalised form is what the recipient, the carbon and the archive have."""
+    component.privileged_message(message_from(sender, "ROMEO@Montague.LIT", body("in capitals")))
+    got = romeo.expect(is_message_with_body("in capitals"))
+    copied = carbon_sent(juliet)
+    (kept,) = archive(juliet)
+    for message in (got, copied, kept):
+        assert (message.get("from"), message.get("to")) == (JULIET, ROMEO)
+
+
+def test_m5_resource_of_the_recipient_keeps_its_case(component, server):
+    """M5: only what is to be normalised is normalised."""
+    romeo = server.client(ROMEO, resource="Orchard Wall")
+    component.privileged_message(message_from(JULIET, "Romeo@MONTAGUE.lit/Orchard Wall", body("here")))
+    assert romeo.expect(is_message_with_body("here")).get("to") == "romeo@montague.lit/Orchard Wall"
+
+
+@pytest.mark.parametrize("to", ["@", "romeo@", "@montague.lit", "a@b@c", "", "romeo@montague.lit/", "ro meo@montague.lit"])
+def test_m5_recipient_that_is_no_address(component, juliet, to):
+    """M5: an invalid inner `to` is jid-malformed, said to the entity."""
+    id_ = component.privileged_message(message_from(JULIET, to, body("nowhere")))
+    assert_refused(component.expect("message", id=id_), "modify", "jid-malformed")
+    juliet.expect_nothing("message")
+
+
+# M6: errors and nested wrappers
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        wrapper(forwarded(GOOD)),
+        wrapper(forwarded(message_from(ROMEO, NURSE, body("x")))),
+        wrapper(""),
+        wrapper(forwarded(GOOD)) + "<error type='cancel'><x xmlns='urn:example:x'/></error>",
+    ],
+    ids=["good", "forbidden", "malformed", "real error"],
+)
+def test_m6_outer_error_is_neither_answered_nor_executed(component, juliet, romeo, content):
+    """M6: an error must never be answered; nor does it order anything."""
+    id_ = component.send_message("capulet.lit", content, type_="error")
+    component.expect_nothing("message", id=id_)
+    romeo.expect_nothing("message")
+    juliet.expect_nothing("message")
+
+
+@pytest.mark.parametrize("to", ["capulet.lit", "montague.lit", JULIET])
+def test_m6_nested_wrapper_has_no_privilege(component, juliet, nurse, romeo, to):
+    """M6: a wrapper inside a privileged message is a stanza of the account, and the account has no privilege."""
+    nested = wrapper(forwarded(message_from(NURSE, ROMEO, body("nested"))))
+    component.privileged_message(message_from(JULIET, to, nested, id="outer"))
+    component.expect_nothing("message", id="outer")
+    romeo.expect_nothing("message")
+    nurse.expect_nothing("message")
+    if to != JULIET:
+        assert not [s for s in juliet.drain() if "nested" in bodies([s])]
+
+
+def test_m6_a_hundred_wrappers(component, romeo):
+    """M6: however deep, only the outermost counts."""
+    content = message_from(NURSE, ROMEO, body("nested"))
+    for _ in range(100):
+        content = message_from(JULIET, "capulet.lit", wrapper(forwarded(content)))
+    component.privileged_message(content)
+    component.expect_nothing("message", type="error")
+    romeo.expect_nothing("message")
+
+
+# M7: without the permission
+
+
+def test_m7_host_that_grants_nothing(component, romeo, nurse):
+    """M7: montague.lit has granted nothing."""
+    id_ = component.privileged_message(message_from(ROMEO, NURSE, body("forged")), to="montague.lit")
+    answer = component.expect("message", id=id_)
+    assert answer.get("type") == "error"
+    nurse.expect_nothing("message")
+    romeo.expect_nothing("message")
+
+
+@pytest.mark.parametrize("message", [None, "none", "outgoign"])
+def test_m7_granted_something_else(start_server, message):
+    """M7: roster, presence and IQ permissions are no permission for messages."""
+    grant = {"roster": "both", "presence": "roster", "iq": IQ_GRANTS}
+    if message:
+        grant["message"] = message
+    server = start_server(privileged_entities={"capulet.lit": {"pubsub.capulet.lit": grant}})
+    if message == "outgoign":
+        server.expect_errors("outgoign")
+    component, romeo = server.component(), server.client(ROMEO)
+    id_ = component.privileged_message(message_from(JULIET, ROMEO, body("forged")))
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+    id_ = component.send_message("capulet.lit", wrapper(""), type_=None)
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+    romeo.expect_nothing("message")
+
+
+# A5: the namespace before
+
+
+def test_a5_previous_namespace_is_accepted(component, juliet, romeo):
+    """A5: forwarded messages are accepted in urn:xmpp:privilege:1 too."""
+    component.privileged_message(message_from(JULIET, ROMEO, body("old style")), version=1)
+    assert romeo.expect(is_message_with_body("old style")).get("from") == JULIET
+    assert bodies([carbon_sent(juliet)]) == ["old style"]
+    id_ = component.privileged_message(message_from(ROMEO, NURSE, body("forged")), version=1)
+    assert_refused(component.expect("message", id=id_), "auth", "forbidden")
+
+
+# Clients and libraries
+
+
+def test_m1_stream_management_stays_in_sync(component, server):
+    """M1: sender's and recipient's clients count every stanza the server thinks it has sent."""
+    juliet = server.client(JULIET, carbons=True, smacks=True)
+    romeo = server.client(ROMEO, smacks=True)
+    for number in range(5):
+        component.privileged_message(message_from(JULIET, (ROMEO, romeo.jid)[number % 2], body(str(number))))
+    component.sync()
+    for client in (juliet, romeo):
+        client.sync()
+        messages = [s for s in client.inbox if local(s) == "message"]
+        assert len(messages) == 5
+        client.send(f"<a xmlns='urn:xmpp:sm:3' h='{client.sm_handled}'/>")
+        client.sync()
+        # The test can tell: one more than the server has sent ends the stream.
+        client.send(f"<a xmlns='urn:xmpp:sm:3' h='{client.sm_handled + 1}'/>")
+        assert client.expect_closed() is not None
+
+
+async def test_m1_slixmpp_sends_as_the_account(server):
+    """M1: slixmpp's send_privileged_message, as gateways use it."""
+    async with slix.component(server) as component, slix.client(server, ROMEO) as romeo:
+        heard = asyncio.Queue()
+        romeo.add_event_handler("message", heard.put_nowait)
+        message = slixmpp.Message()
+        message["from"], message["to"], message["type"], message["body"] = JULIET, ROMEO, "chat", "Wherefore?"
+        component.plugin["xep_0356"].send_privileged_message(message)
+        got = await asyncio.wait_for(heard.get(), 5)
+        assert (got["from"], got["body"]) == (JULIET, "Wherefore?")
+
+
+# Depth
+
+
+def test_m1_deeply_nested_payload(component, server):
+    """M1: 70,000 nested elements in the payload travel like any other."""
+    romeo = server.client(ROMEO)
+    component.privileged_message(message_from(JULIET, romeo.jid, deep(), type_="headline"))
+    got = romeo.expect("message", from_=JULIET, timeout=20)
+    assert depth_of(got) == DEEP
+    component.sync()
+
+
+def test_m1_deeply_nested_payload_bounces(component):
+    """M1: 70,000 nested elements to nobody."""
+    component.privileged_message(message_from(JULIET, "nobody@montague.lit", deep(), type_="normal"))
+    component.expect_nothing("message", type="error")
+
+
+@pytest.mark.parametrize("where", ["privilege", "forwarded", "message", "beside"])
+def test_m4_deeply_nested_in_place_of_the_envelope(component, romeo, where):
+    """M4, L2: 70,000 nested elements in place of the envelope are refused like any other."""
+    content = {
+        "privilege": wrapper(deep()),
+        "forwarded": wrapper(forwarded(deep())),
+        "message": wrapper(forwarded(f"<message xmlns='urn:example:x'>{deep()}</message>")),
+        "beside": wrapper(forwarded(GOOD) + deep()),
+    }[where]
+    id_ = component.send_message("capulet.lit", content, type_=None)
+    assert_refused(component.expect("message", id=id_, timeout=20), "modify", "bad-request")
+    romeo.expect_nothing("message")
+
+
+def test_m4_thousands_of_children(component, romeo):
+    """M4: breadth is no better: 20,000 forwarded elements."""
+    id_ = component.send_message("capulet.lit", wrapper("<forwarded xmlns='x'/>" * 20_000), type_=None)
+    assert_refused(component.expect("message", id=id_, timeout=20), "modify", "bad-request")
