@@ -46,7 +46,11 @@ demo: build ## a privileged component at work on a throwaway server, as a transc
 	@$(SETUP) server
 	@target/venv/bin/python spec/support/demo.py
 
-test: test-core test-busted test-server ## all tests but those with Prosody 13
+test: setup-test test-core test-busted test-server ## all tests but those with Prosody 13
+
+.PHONY: setup-test
+setup-test:
+	@$(SETUP) build busted server
 
 test-core: ## the core, without Lua or a server
 	@$(SETUP) build
