@@ -1,7 +1,6 @@
 """Messages sent as an account (M1 to M7)."""
 
 import asyncio
-from xml.etree import ElementTree as ET
 
 import pytest
 import slixmpp
@@ -11,47 +10,24 @@ import slix
 from harness import IQ_GRANTS
 from helpers import (
     DEEP,
+    PAYLOAD,
+    SENT_PAYLOAD,
     archive,
     assert_refused,
     block,
     bodies,
     bounce,
-    canonical,
     carbon_sent,
     deep,
     depth_of,
     grants,
     is_message_with_body,
+    payload_of,
     watcher,
 )
 from wire import NS, body, error_of, local, message_from
 
 JULIET, NURSE, ROMEO = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit"
-
-NESTED = "<message xmlns='jabber:client' from='a@b.lit' to='c@d.lit' type='chat'><body>as it was</body></message>"
-
-PAYLOAD = f"""
-<body>plain &amp; &lt;simple&gt; \u2603 \U0001f339 e\u0301 "'</body>
-<body xml:lang='fr'>  \u00e0 bient\u00f4t\n\t </body>
-<thread parent='p'>t</thread>
-<x xmlns='urn:example:unknown' a='1' b='&quot;&apos;' xmlns:o='urn:example:other' o:c='3'>mixed<o:y/>text<z xmlns=''/> </x>
-<forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>{NESTED}</forwarded>
-<result xmlns='urn:xmpp:mam:2' id='i'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client' type='get'/></forwarded></result>
-<markable xmlns='urn:xmpp:chat-markers:0'/>
-<origin-id xmlns='urn:xmpp:sid:0' id='origin'/>
-""".replace("\n<", "<").strip()
-
-
-def payload_of(message: ET.Element) -> list[str]:
-    """The children of a message in canonical form, without what the server adds."""
-    return [
-        canonical(child)
-        for child in message
-        if not (local(child) == "stanza-id" and child.tag.startswith("{urn:xmpp:sid:0}")) and local(child) != "delay"
-    ]
-
-
-SENT_PAYLOAD = payload_of(ET.fromstring(f"<message xmlns='jabber:client'>{PAYLOAD}</message>"))
 
 
 # M1: as if the account had sent it
