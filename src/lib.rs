@@ -18,6 +18,7 @@ pub mod matrix;
 pub mod message;
 pub mod ns;
 pub mod permission;
+pub mod presence;
 pub mod roster;
 pub mod verdict;
 pub mod xml;

@@ -142,13 +142,15 @@ impl Sender<'_> {
         if self.acting {
             return None;
         }
-        let from = address::bare(self.from);
         match (self.session_type, self.username) {
-            ("component", _) if from == self.host => Some(from),
-            ("c2s", Some(username)) => match from.split_once('@') {
-                Some((node, domain)) if node == username && domain == self.host => Some(from),
-                _ => None,
-            },
+            ("component", _) if self.from == self.host => Some(self.from),
+            ("c2s", Some(username)) => {
+                let from = address::bare(self.from);
+                match from.split_once('@') {
+                    Some((node, domain)) if node == username && domain == self.host => Some(from),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }

@@ -14,5 +14,7 @@ pub const CLIENT: &str = "jabber:client";
 pub const ROSTER: &str = "jabber:iq:roster";
 /// XEP-0203 Delayed Delivery, allowed beside a forwarded message (M4).
 pub const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0091 Legacy Delayed Delivery, still stamped on presence by old servers.
+pub const DELAY_LEGACY: &str = "jabber:x:delay";
 /// XEP-0050 Ad-Hoc Commands: what an administrator steers the server with.
 pub const COMMANDS: &str = "http://jabber.org/protocol/commands";

@@ -1,8 +1,8 @@
 //! Rosters: who may read and write them, what a set changes, and how they look on the wire (R1 to R9).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::address::{self, Address, Normaliser};
+use crate::address::{Address, Normaliser};
 use crate::envelope::Tag;
 use crate::matrix::{PermissionMatrix, Sender};
 use crate::ns;
@@ -423,9 +423,16 @@ fn open_iq(out: &mut Writer, head: &IqHead<'_>) {
     out.attribute("type", head.kind);
 }
 
-/// Whether a key of a stored roster is a contact, and not one of the private rows (R8).
-pub fn is_contact(key: &str) -> bool {
-    !address::bare(key).is_empty()
+/// The contacts whose item is not the same in two rosters, in order (R7).
+pub fn changed(before: &BTreeMap<String, Item>, after: &BTreeMap<String, Item>) -> Vec<String> {
+    let mut jids: Vec<String> = before
+        .iter()
+        .filter(|(jid, item)| after.get(*jid) != Some(item))
+        .map(|(jid, _)| jid.clone())
+        .chain(after.keys().filter(|jid| !before.contains_key(*jid)).cloned())
+        .collect();
+    jids.sort_unstable();
+    jids
 }
 
 #[cfg(test)]

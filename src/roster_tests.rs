@@ -241,6 +241,24 @@ fn r1_a_matching_version_is_current() {
     }
 }
 
+#[test]
+fn r7_what_changed_between_two_rosters() {
+    let item = |name: &str| Item {
+        name: Some(name.to_owned()),
+        ..Item::default()
+    };
+    let roster = |items: &[(&str, &str)]| -> BTreeMap<String, Item> {
+        items
+            .iter()
+            .map(|(jid, name)| ((*jid).to_owned(), item(name)))
+            .collect()
+    };
+    let before = roster(&[("gone@x", "g"), ("other@x", "o"), ("same@x", "s")]);
+    let after = roster(&[("new@x", "n"), ("other@x", "p"), ("same@x", "s")]);
+    assert_eq!(changed(&before, &after), ["gone@x", "new@x", "other@x"]);
+    assert_eq!(changed(&after, &after), Vec::<String>::new());
+}
+
 fn any_item() -> impl Strategy<Value = (String, Option<Item>)> {
     let subscription = prop_oneof![
         Just(Subscription::None),

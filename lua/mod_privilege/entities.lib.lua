@@ -12,6 +12,18 @@ return function (core, saved)
 	local connections = {};
 	local watchers = {};
 
+	-- After a reload those who are still connected keep their connection, and are told only news.
+	local kept = {};
+	for address, earlier in pairs(saved or {}) do
+		local session = earlier.session;
+		if session.type == "component" or session.full_jid == address then
+			kept[address] = {
+				entity = jid_bare(address), address = address, session = session, told = earlier.told;
+				presence_pending = earlier.presence_pending;
+			};
+		end
+	end
+
 	-- The address the entity is told its permissions at is the one its stanzas are sent to.
 	local function deliver(connection, stanza)
 		local session = connection.session;
@@ -22,6 +34,8 @@ return function (core, saved)
 		return session.send(type(stanza) == "string" and xml_parse(stanza) or stanza);
 	end
 
+	-- Watchers hear of "connected", "disconnected", "changed" (another grant), "kept" (over a reload), and
+	-- "configured".
 	local function notify(what, connection)
 		for _, watcher in ipairs(watchers) do
 			if watcher[what] then
@@ -115,16 +129,31 @@ return function (core, saved)
 		end
 	end
 
-	-- Called when the configuration has been read: finds who is connected, and tells everybody what
-	-- has changed for them.
-	local function refresh()
+	-- Called when the configuration has been read, with the entities whose grant is not what it was:
+	-- finds who is connected, and tells everybody what has changed for them.
+	local function refresh(changed)
+		local is_changed = {};
+		for _, entity in ipairs(changed) do
+			is_changed[entity] = true;
+		end
 		wanted = {};
 		for _, entity in ipairs(core.entities()) do
 			wanted[entity] = true;
 		end
-		for _, connection in pairs(connections) do
+		notify("configured");
+		for address, connection in pairs(kept) do
+			kept[address] = nil;
+			connections[address] = connection;
+			local told = connection.told;
 			advertise(connection);
-			notify("changed", connection);
+			notify(told == connection.told and "kept" or "changed", connection);
+			is_changed[connection.entity] = nil;
+		end
+		for _, connection in pairs(connections) do
+			if is_changed[connection.entity] then
+				advertise(connection);
+				notify("changed", connection);
+			end
 		end
 		for entity in pairs(wanted) do
 			attach(entity);
@@ -150,29 +179,29 @@ return function (core, saved)
 	end);
 
 	-- Before a reload: who knows what. Sessions are kept by reference, in the same process.
-	local function save()
+	local function save(is_pending)
 		local told = {};
 		for address, connection in pairs(connections) do
-			told[address] = { session = connection.session, told = connection.told };
+			told[address] = {
+				session = connection.session, told = connection.told, presence_pending = is_pending(address);
+			};
 		end
 		return told;
 	end
 
-	-- After a reload those who are still connected keep their connection, and are told only news.
-	for address, earlier in pairs(saved or {}) do
-		local session = earlier.session;
-		if session.type == "component" or session.full_jid == address then
-			connections[address] = {
-				entity = jid_bare(address), address = address, session = session, told = earlier.told;
-			};
-		end
+	-- Before the server forgets our handlers: hosts may outlive them.
+	local function stop()
+		connections, watchers, attached = {}, {}, {};
 	end
 
 	return {
-		connections = connections;
+		get = function (address)
+			return connections[address];
+		end;
 		deliver = deliver;
 		refresh = refresh;
 		save = save;
+		stop = stop;
 		watch = function (watcher)
 			watchers[#watchers + 1] = watcher;
 		end;

@@ -29,7 +29,7 @@ return function (core, accounts, entities, refuse, id_prefix)
 	local prefix_length = #id_prefix;
 
 	local function send_to_entity(reply_to, stanza)
-		local connection = entities.connections[reply_to];
+		local connection = entities.get(reply_to);
 		if connection then
 			return entities.deliver(connection, stanza);
 		end
@@ -176,7 +176,8 @@ return function (core, accounts, entities, refuse, id_prefix)
 			end
 		end;
 		changed = function (connection)
-			if not core.grant(connection.entity) then
+			local _, _, _, _, iqs_granted = core.grant(connection.entity);
+			if not iqs_granted then
 				give_up(core.forget("entity", connection.entity));
 			end
 		end;

@@ -20,7 +20,8 @@ local id_prefix = saved.id_prefix or "privileged-"..new_random_id().."-";
 
 local native = module:require "native";
 local core = native.open(module.host, jid_prep, nodeprep, function (domain)
-	return not not (prosody.hosts[domain] or configmanager.getconfig()[domain]);
+	-- A host of the configuration may not be active yet. The table answers for any host, unless raw.
+	return not not (prosody.hosts[domain] or rawget(configmanager.getconfig(), domain));
 end, id_prefix);
 
 local accounts = module:require "accounts";
@@ -32,24 +33,6 @@ local function refuse(event, _, error_type, condition, text, rule)
 	module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to, rule, text);
 	origin.send(st.error_reply(stanza, error_type, condition, text));
 	return true;
-end
-
-local function read_configuration()
-	local problems, changed = core.configure(module:get_option("privileged_entities"));
-	for _, problem in ipairs(problems) do
-		module:log(problem.level, "%s", problem.text);
-	end
-	if #problems > 0 then
-		module:set_status("warn", ("%d problem(s) in privileged_entities, see the log"):format(#problems), true);
-	else
-		module:set_status("info", ("%d privileged entities"):format(#core.entities()), true);
-	end
-	core.iq_limits(
-		math.max(0, module:get_option_number("privilege_iq_limit", 10000)),
-		math.max(0, module:get_option_number("privilege_iq_timeout", 120)) * 1000
-	);
-	entities.refresh();
-	return changed;
 end
 
 --- Messages
@@ -88,25 +71,48 @@ local function handle_message(event)
 end
 module:hook("message/host", handle_message, 10);
 
---- IQs and rosters
+--- IQs, rosters, presence
 
 if saved.requests then
 	core.import_requests(saved.requests);
 end
 local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix);
-module:require "rosters"(core, accounts, refuse);
+local pushes = module:require "pushes"(core, entities, id_prefix);
+local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
+module:require "rosters"(core, accounts, pushes, refuse);
 
---- Life cycle
+--- Configuration and life cycle
+
+local function read_configuration()
+	local problems, changed = core.configure(module:get_option("privileged_entities"));
+	for _, problem in ipairs(problems) do
+		module:log(problem.level, "%s", problem.text);
+	end
+	if #problems > 0 then
+		module:set_status("warn", ("%d problem(s) in privileged_entities, see the log"):format(#problems), true);
+	else
+		module:set_status("info", ("%d privileged entities"):format(#core.entities()), true);
+	end
+	core.iq_limits(
+		math.max(0, module:get_option_number("privilege_iq_limit", 10000)),
+		math.max(0, module:get_option_number("privilege_iq_timeout", 120)) * 1000
+	);
+	presences.configure();
+	entities.refresh(changed);
+end
 
 module:hook_global("config-reloaded", read_configuration);
 read_configuration();
 
 function module.save()
-	return { id_prefix = id_prefix, told = entities.save(), requests = core.export_requests() };
+	return { id_prefix = id_prefix, told = entities.save(presences.is_pending), requests = core.export_requests() };
 end
 
 function module.unload()
 	if not module.reloading then
 		iqs.stop();
 	end
+	presences.stop();
+	pushes.stop();
+	entities.stop();
 end

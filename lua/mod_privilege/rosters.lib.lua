@@ -6,7 +6,7 @@ local xml_parse = require "util.xml".parse;
 
 local host = module.host;
 
-return function (core, accounts, refuse)
+return function (core, accounts, pushes, refuse)
 	-- Only a component's connection takes a finished string; on a client's, stream management would
 	-- not count it.
 	local function answer(origin, text)
@@ -69,7 +69,10 @@ return function (core, accounts, refuse)
 				metadata.pending[jid] = nil;
 			end
 		end
-		if not save(username, roster, changes) then
+		local saved = pushes.without(username, function ()
+			return save(username, roster, changes);
+		end);
+		if not saved then
 			for _, change in ipairs(changes) do
 				local jid = change.jid;
 				roster[jid], metadata.pending[jid] = before[jid], pending[jid] or metadata.pending[jid];
@@ -83,6 +86,7 @@ return function (core, accounts, refuse)
 		for _, change in ipairs(changes) do
 			local jid = change.jid;
 			rostermanager.roster_push(username, host, jid);
+			pushes.push(username, jid, roster[jid], type(metadata.version) == "number" and metadata.version or nil);
 			if change.remove then
 				-- The server's own handlers take leave of the contact (R5). They look for a pending
 				-- request of the contact in the roster, where it is no more.

@@ -53,7 +53,8 @@ pub(super) fn natural(value: &LuaValue, function: &str, argument: &str) -> LuaRe
     }
 }
 
-fn wrong(function: &str, argument: &str, expected: &str, found: &LuaValue) -> LuaError {
+/// A wrong argument, naming where it was and what it is.
+pub(super) fn wrong(function: &str, argument: &str, expected: &str, found: &LuaValue) -> LuaError {
     LuaError::external(format!(
         "bad argument \"{argument}\" to privilege_native.{function}: expected {expected}, got {}",
         found.type_name()

@@ -10,12 +10,13 @@ use mlua::prelude::*;
 
 use super::convert::{self, LuaServer, denied};
 use super::keys::Keys;
-use super::rosters;
 use super::stanza::{LuaTag, Origin};
+use super::{presences, rosters};
 use crate::envelope::{self, Tag};
 use crate::in_flight::{self, Answer, Ledger, Request};
 use crate::matrix::PermissionMatrix;
 use crate::permission::IqType;
+use crate::presence::{self, Occasion};
 use crate::roster::{self, IqHead, RosterWriter};
 use crate::verdict::Denial;
 use crate::{advert, config, iq, message};
@@ -74,6 +75,10 @@ pub(super) fn open(
     export("no_administration", no_administration)?;
     export("roster_result", roster_result)?;
     export("plan_roster_set", plan_roster_set)?;
+    export("roster_push", roster_push)?;
+    export("roster_changes", roster_changes)?;
+    export("may_see", may_see)?;
+    export("presence_token", presence_token)?;
     export("iq_limits", iq_limits)?;
     export("open_request", open_request)?;
     export("cancel_request", cancel_request)?;
@@ -116,7 +121,7 @@ fn entities(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
 }
 
 /// `grant(entity)`: nil where nothing is granted, else roster access, whether rosters are pushed,
-/// presence access, message access.
+/// presence access, message access, whether any IQs are granted.
 fn grant(core: &Core, lua: &Lua, (entity, ..): Args) -> LuaResult<LuaMultiValue> {
     let entity = convert::text(&entity, "grant", "entity")?;
     match core.state.borrow().matrix.grant(&entity) {
@@ -126,6 +131,7 @@ fn grant(core: &Core, lua: &Lua, (entity, ..): Args) -> LuaResult<LuaMultiValue>
             grant.pushes_roster(),
             grant.presence.as_str(),
             grant.message.as_str(),
+            !grant.iq.is_empty(),
         )
             .into_lua_multi(lua),
     }
@@ -301,6 +307,75 @@ fn plan_roster_set(core: &Core, lua: &Lua, (account, stanza, stored, ..): Args) 
         Ok(changes) => (true, rosters::changes(lua, changes)?).into_lua_multi(lua),
         Err(denial) => denied(lua, denial),
     }
+}
+
+/// `roster_push(account, to, id, jid, item, version)`: a finished roster push for one contact; `item`
+/// is nil for one that is gone, `version` nil where the server keeps none (R7).
+fn roster_push(
+    core: &Core,
+    lua: &Lua,
+    (account, to, id, jid, item, version): Args,
+) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "roster_push";
+    let account = convert::text(&account, HERE, "account")?;
+    let to = convert::text(&to, HERE, "to")?;
+    let id = convert::text(&id, HERE, "id")?;
+    let jid = convert::text(&jid, HERE, "jid")?;
+    let item = match item {
+        LuaValue::Nil => None,
+        item => Some(rosters::read_item(
+            &convert::table(item, HERE, "item")?,
+            &core.keys,
+        )),
+    };
+    let version = match version {
+        LuaValue::Nil => None,
+        version => Some(convert::natural(&version, HERE, "version")?.to_string()),
+    };
+    let head = IqHead {
+        kind: "set",
+        from: &account,
+        to: &to,
+        id: &id,
+    };
+    let mut writer = RosterWriter::new(&head, version.as_deref(), 256);
+    writer.whole(&jid, item.as_ref());
+    writer.finish().into_lua_multi(lua)
+}
+
+/// `roster_changes(before, after)`: the contacts whose visible item differs between two rosters, or
+/// parts of rosters, either of which may be nil (R7, R8).
+fn roster_changes(core: &Core, lua: &Lua, (before, after, ..): Args) -> LuaResult<LuaMultiValue> {
+    let (before, after) = (
+        rosters::visible(&before, &core.keys),
+        rosters::visible(&after, &core.keys),
+    );
+    roster::changed(&before, &after).into_lua_multi(lua)
+}
+
+/// `may_see(entity, occasion, username, from)`: whether the entity may be told a presence that is
+/// an "account"'s broadcast or has come to the account from a "contact" (P1, P3, P5, C7).
+fn may_see(core: &Core, lua: &Lua, (entity, occasion, username, from, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "may_see", "entity")?;
+    let occasion = match convert::text(&occasion, "may_see", "occasion")?.as_str() {
+        "account" => Occasion::Account,
+        _ => Occasion::Contact,
+    };
+    let username = convert::text(&username, "may_see", "username")?;
+    let from = convert::text(&from, "may_see", "from")?;
+    let state = core.state.borrow();
+    let matrix = &state.matrix;
+    let may = matrix
+        .grant(&entity)
+        .is_some_and(|grant| presence::may_see(&entity, grant, matrix.host(), occasion, &username, &from));
+    may.into_lua_multi(lua)
+}
+
+/// `presence_token(stanza)`: the presence in sixteen bytes, for a `presence_memory`.
+fn presence_token(core: &Core, lua: &Lua, (stanza, ..): Args) -> LuaResult<LuaMultiValue> {
+    let stanza = convert::table(stanza, "presence_token", "stanza")?;
+    let token = presences::token(&stanza, &core.keys)?;
+    lua.create_string(token)?.into_lua_multi(lua)
 }
 
 /// `iq_limits(limit, timeout)`: how many privileged IQs one entity may have in flight, and how many

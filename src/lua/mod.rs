@@ -8,6 +8,7 @@
 mod convert;
 mod instance;
 mod keys;
+mod presences;
 mod rosters;
 mod stanza;
 
@@ -28,14 +29,16 @@ const LUA: &str = if cfg!(feature = "lua54") {
     "5.1"
 };
 
-/// `luaopen_privilege_native`: gives a table with the library's `version`, the `lua` it is for, and
-/// `open`, which makes the core of one granting host.
+/// `luaopen_privilege_native`: gives a table with the library's `version`, the `lua` it is for,
+/// `open`, which makes the core of one granting host, and `presence_memory`, which makes the memory of
+/// one connection.
 #[mlua::lua_module]
 fn privilege_native(lua: &Lua) -> LuaResult<LuaTable> {
     let exports = lua.create_table()?;
     exports.raw_set("version", VERSION.as_str())?;
     exports.raw_set("lua", LUA)?;
     exports.raw_set("open", lua.create_function(instance::open)?)?;
+    exports.raw_set("presence_memory", lua.create_function(presences::memory)?)?;
     exports.raw_set("fault", lua.create_function(fault)?)?;
     Ok(exports)
 }

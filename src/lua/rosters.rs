@@ -1,6 +1,8 @@
 //! Rosters as the server keeps them: a table of items by contact, with a row of metadata under
 //! `false`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mlua::prelude::*;
 
 use super::keys::Keys;
@@ -9,7 +11,7 @@ use crate::roster::{Change, Item, Subscription};
 
 /// The visible part of a stored item (R8).
 pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
-    let mut groups = std::collections::BTreeSet::new();
+    let mut groups = BTreeSet::new();
     each_group(item, keys, |group| {
         groups.insert(group);
     });
@@ -44,6 +46,24 @@ pub(super) fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(Stri
             Ok(())
         });
     }
+}
+
+/// The contacts of a stored roster, or of a part of one, by JID; nil is empty. Rows that are no
+/// contacts are left out (R8).
+pub(super) fn visible(stored: &LuaValue, keys: &Keys) -> BTreeMap<String, Item> {
+    let mut items = BTreeMap::new();
+    if let LuaValue::Table(stored) = stored {
+        // The closure never fails, and neither does reading a table.
+        let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
+            if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
+                && string(&item, &keys.subscription).is_some()
+            {
+                items.insert(owned(&jid), read_item(&item, keys));
+            }
+            Ok(())
+        });
+    }
+    items
 }
 
 /// The item of a contact in a stored roster.

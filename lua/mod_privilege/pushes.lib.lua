@@ -1,0 +1,204 @@
+-- Roster pushes to privileged entities: watches the roster store, where every path that changes a
+-- roster ends (R7, R8).
+
+local load_roster = require "core.rostermanager".load_roster;
+local setmetatable, next, pairs = setmetatable, next, pairs;
+
+return function (core, entities, id_prefix)
+	local host = module.host;
+	local pushing = {}; -- address to connection, of those who get pushes
+	local configured = false; -- whether anybody may get pushes, connected or not
+	local count = 0;
+
+	local function wanted(username)
+		for _, connection in pairs(pushing) do
+			if core.covers(connection.entity, username) then
+				return true;
+			end
+		end
+		return false;
+	end
+
+	-- Pushes one contact of an account to whoever may see it; `item` is nil where it is gone. The
+	-- answer comes back under our prefix, where it ends.
+	local function push(username, jid, item, version)
+		local account = username.."@"..host;
+		for address, connection in pairs(pushing) do
+			if core.covers(connection.entity, username) then
+				count = count + 1;
+				entities.deliver(connection, core.roster_push(account, address, ("%spush-%d"):format(id_prefix, count),
+					jid, item, version));
+			end
+		end
+	end
+
+	local function version_of(metadata)
+		local version = type(metadata) == "table" and metadata.version;
+		return type(version) == "number" and version or nil;
+	end
+
+	local function push_changes(username, before, after, metadata)
+		local version = version_of(metadata);
+		for _, jid in ipairs(core.roster_changes(before, after)) do
+			push(username, jid, after and after[jid], version);
+		end
+	end
+
+	-- Whoever changes a roster and pushes the changes itself says so, and saves the look at what was
+	-- there before.
+	local announced = nil;
+	local stopped = false;
+
+	local function is_watched(username)
+		return not stopped and announced ~= username and next(pushing) ~= nil and wanted(username);
+	end
+
+	local raw_of = setmetatable({}, { __mode = "k" });
+
+	-- A store that looks at what is saved. Everything else goes straight to the real one, which is
+	-- also what its own functions are called with.
+	local function watched(raw)
+		local proxy = {};
+		local read_all = raw.keyval_store or raw;
+
+		local function save_all(method)
+			return function (_, username, data)
+				if not is_watched(username) then
+					return method(raw, username, data);
+				end
+				local before = raw:get(username);
+				local ok, err = method(raw, username, data);
+				if ok then
+					push_changes(username, before, data, data and data[false]);
+				end
+				return ok, err;
+			end;
+		end
+
+		local function save_some(save, username, changes)
+			if not is_watched(username) then
+				return save();
+			end
+			local before, after, metadata = {}, {}, changes[false];
+			local many = next(changes, next(changes)) and next(changes, next(changes, next(changes)));
+			local everything = many and read_all.get and (raw.keyval_store and read_all:get(username));
+			for jid, item in pairs(changes) do
+				if jid then
+					if everything then
+						before[jid] = everything[jid];
+					elseif raw.get_key then
+						before[jid] = raw:get_key(username, jid);
+					else
+						before[jid] = raw:get(username, jid);
+					end
+					after[jid] = item ~= raw.remove and item or nil;
+				end
+			end
+			local ok, err = save();
+			if ok then
+				push_changes(username, before, after, metadata);
+			end
+			return ok, err;
+		end
+
+		local function save_key(method)
+			return function (_, username, key, data)
+				return save_some(function ()
+					return method(raw, username, key, data);
+				end, username, { [key or false] = data == nil and raw.remove or data });
+			end;
+		end
+
+		local function save_keys(method)
+			return function (_, username, changes)
+				return save_some(function ()
+					return method(raw, username, changes);
+				end, username, changes);
+			end;
+		end
+
+		local is_map = raw.set_keys and not raw.set_key;
+		if raw.set then
+			proxy.set = is_map and save_key(raw.set) or save_all(raw.set);
+		end
+		if raw.set_keys then
+			proxy.set_keys = save_keys(raw.set_keys);
+		end
+		if raw.set_key then
+			proxy.set_key = save_key(raw.set_key);
+		end
+		raw_of[proxy] = raw;
+		return setmetatable(proxy, {
+			__index = function (_, key)
+				local value = raw[key];
+				if type(value) == "function" then
+					return function (self, ...)
+						return value(self == proxy and raw or self, ...);
+					end;
+				end
+				return value;
+			end;
+		});
+	end
+
+	-- Fires for every save of a roster, since each opens its store anew.
+	module:hook("store-opened", function (event)
+		if event.store_name ~= "roster" or not configured or not event.store or raw_of[event.store] then
+			return;
+		end
+		local raw = event.store;
+		-- A map over a keyval store that was opened for it: one save would be seen twice.
+		local inner = rawget(raw, "keyval_store");
+		if inner and raw_of[inner] then
+			raw.keyval_store = raw_of[inner];
+		end
+		event.store = watched(raw);
+	end, -1000);
+
+	-- The account is gone but its roster is still there. Its contacts' rosters change through their
+	-- store.
+	module:hook_global("user-deleted", function (event)
+		local username = event.username;
+		if event.host ~= host or next(pushing) == nil or not wanted(username) then
+			return;
+		end
+		push_changes(username, load_roster(username, host), nil);
+	end, 400);
+
+	local function look_at(connection)
+		local _, pushes = core.grant(connection.entity);
+		pushing[connection.address] = pushes and connection or nil;
+	end
+
+	entities.watch({
+		configured = function ()
+			configured = false;
+			for _, entity in ipairs(core.entities()) do
+				local _, pushes = core.grant(entity);
+				configured = configured or pushes;
+			end
+		end;
+		connected = look_at;
+		changed = look_at;
+		kept = look_at;
+		disconnected = function (connection)
+			pushing[connection.address] = nil;
+		end;
+	});
+
+	return {
+		push = push;
+		-- Runs `save`, during which changes of this account's roster are not looked for, because the
+		-- caller pushes them.
+		without = function (username, save)
+			announced = username;
+			local ok, err = save();
+			announced = nil;
+			return ok, err;
+		end;
+		stop = function ()
+			stopped = true;
+			pushing = {};
+		end;
+	};
+end;
