@@ -25,7 +25,7 @@ packages=()
 for group in "$@"; do
 	case $group in
 	build)
-		command -v cargo >/dev/null || fail "cargo is missing: install Rust first (rustup.rs, or the Debian packages cargo and rustc where they are new enough)"
+		command -v cargo >/dev/null || fail "cargo is missing: install Rust first (with rustup, or from Debian where it is new enough)"
 		command -v cc >/dev/null || packages+=(gcc libc6-dev)
 		;;
 	busted) packages+=(prosody prosody-modules lua5.4 lua-busted) ;;
