@@ -16,8 +16,20 @@ return function (core, accounts, pushes, refuse)
 		return origin.send(xml_parse(text));
 	end
 
+	-- The roster of an account; nothing where it cannot be read, in which case the request is answered.
+	local function load(event, username)
+		local roster, problem = rostermanager.load_roster(username, host);
+		if not problem and not (roster[false] and roster[false].broken) then
+			return roster;
+		end
+		event.origin.send(st.error_reply(event.stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
+	end
+
 	local function get(event, account, username)
-		local roster = rostermanager.load_roster(username, host);
+		local roster = load(event, username);
+		if not roster then
+			return true;
+		end
 		answer(event.origin, core.roster_result(event.stanza, account, roster));
 		return true;
 	end
@@ -45,9 +57,8 @@ return function (core, accounts, pushes, refuse)
 
 	local function set(event, account, username)
 		local origin, stanza = event.origin, event.stanza;
-		local roster, problem = rostermanager.load_roster(username, host);
-		if problem then
-			origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
+		local roster = load(event, username);
+		if not roster then
 			return true;
 		end
 		local planned, changes, condition, text, rule = core.plan_roster_set(account, stanza, roster);
