@@ -22,6 +22,11 @@ return function (core, accounts, pushes, refuse)
 		if not problem and not (roster[false] and roster[false].broken) then
 			return roster;
 		end
+		-- The server would remember it as broken for as long as it is not crowded out.
+		local cache = prosody.hosts[host].roster_cache;
+		if cache and not prosody.hosts[host].sessions[username] then
+			cache:set(username.."@"..host, nil);
+		end
 		event.origin.send(st.error_reply(event.stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
 	end
 
