@@ -25,8 +25,12 @@ local function exists(username)
 		return false;
 	end
 	-- COMPAT 0.12: no account can be disabled there
-	if usermanager.user_is_enabled and not usermanager.user_is_enabled(username, host) then
-		return false;
+	if usermanager.user_is_enabled then
+		local enabled, problem = usermanager.user_is_enabled(username, host);
+		-- Some authentication providers do not know the difference.
+		if not enabled and not (enabled == nil and problem == "method not implemented") then
+			return false;
+		end
 	end
 	known:set(username, now + remember_for);
 	return true;
@@ -39,6 +43,15 @@ local function forget(event)
 end
 module:hook_global("user-deleted", forget, 1000);
 module:hook_global("user-disabled", forget, 1000);
+
+-- Whoever is next to have this name must not find the roster of the one before in the server's cache,
+-- where taking leave of the contacts has put it.
+module:hook_global("user-deleted", function (event)
+	local cache = event.host == host and host_session.roster_cache;
+	if cache then
+		cache:set(event.username.."@"..host, nil);
+	end
+end, -1000);
 
 local administrative = { ["prosody:admin"] = true, ["prosody:operator"] = true };
 
