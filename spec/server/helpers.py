@@ -151,6 +151,12 @@ def assert_wrapped(answer: ET.Element, *, account: str, entity: str, id: str, ty
     return inner
 
 
+def loud_lines(server, since: int) -> list[str]:
+    """What the log says at info or above since it was so long, but for what the server does by itself."""
+    lines = [line for level in ("info", "warn", "error") for line in server.log_lines(level, since=since)]
+    return [line for line in lines if line != "Running periodic tasks"]
+
+
 class Tap:
     """Records the bytes a connection receives from now on."""
 
