@@ -23,6 +23,7 @@ def session_server():
             "gateway.capulet.lit": {"roster": "both", "roster_push": False},
             "reader.lit": {"roster": "get", "roster_push": False},
             "writer.lit": {"roster": "set"},
+            "benvolio@montague.lit": {"roster": "both", "roster_push": False},
         }
     }
     with Prosody(privileged_entities=grants, components=("reader.lit", "writer.lit")) as running:
@@ -227,6 +228,28 @@ def test_r1_ver_moves_with_every_change(server, component):
     answer = component.iq("get", NURSE, asked)
     assert list(read_items(answer[0])) == ["peter@stranger.lit"]
     assert answer[0].get("ver") != before
+
+
+@pytest.mark.parametrize("smacks", (False, True), ids=("plain", "smacks"))
+def test_r1_r2_an_account_as_the_entity(server, smacks):
+    """R1, R2: a client of a granted account reads and writes as a component does, from any of its resources."""
+    expected = put_every_kind(server, JULIET)
+    juliet = log_in(server, JULIET)
+    benvolio = server.client("benvolio@montague.lit", smacks=smacks)
+    assert get_roster(benvolio, JULIET) == expected
+    answer = benvolio.iq("set", JULIET, query(item("to@stranger.lit", "One", name="New", subscription="both")))
+    assert (answer.get("type"), answer.get("from"), answer.get("to"), len(answer)) == ("result", JULIET, benvolio.jid, 0)
+    changed = {"name": "New", "subscription": "both", "groups": ["One"]}
+    assert pushes(juliet) == [("to@stranger.lit", changed)]
+    assert get_roster(benvolio, JULIET) == {**expected, "to@stranger.lit": changed}
+    answer = benvolio.iq("set", JULIET, query(item("c@stranger.lit", subscription="remove")))
+    assert error_of(answer)[:2] == ("cancel", "item-not-found")
+    if smacks:
+        # Had the server counted other stanzas than it sent, this would end the stream.
+        benvolio.send(f"<a xmlns='urn:xmpp:sm:3' h='{benvolio.sm_handled}'/>")
+        benvolio.sync()
+    # The privilege is the account's, not its host's.
+    assert error_of(server.client(ROMEO).iq("get", JULIET, QUERY))[:2] == FORBIDDEN
 
 
 # R2
@@ -682,7 +705,7 @@ def put_contact(server, account: str, contact: str, stored: dict, pending: bool)
 
 
 def presences(component) -> list[tuple]:
-    """Presence that has come, in an order that does not matter.
+    """Presence that has come, in an order that does not matter; somebody's asking for presence is none.
 
     Of subscriptions only the account counts: the server leaves a client's resource on them, which says nothing.
     """
@@ -693,7 +716,7 @@ def presences(component) -> list[tuple]:
             s.get("to"),
         )
         for s in component.drain()
-        if local(s) == "presence"
+        if local(s) == "presence" and s.get("type") != "probe"
     )
 
 
