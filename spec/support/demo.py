@@ -31,7 +31,7 @@ GRANTS = {
         GATEWAY: {
             "roster": "both",
             "message": "outgoing",
-            "presence": "managed_entity",
+            "presence": "roster",
             "iq": {PUBSUB: "both"},
         }
     }
@@ -143,6 +143,33 @@ def eventing(stage: Stage):
     stage.show("Juliet's client", "reads:", found)
     item = found.find("pubsub:pubsub/pubsub:items/pubsub:item", NS)
     assert item is not None and item.get("id") == ROMEO, text_of(found)
+
+
+@step("Juliet's client renames the contact; the gateway is pushed the change")
+def push(stage: Stage):
+    renamed = (
+        f"<query xmlns='jabber:iq:roster'><item jid='{NURSE}' name='Nurse'><group>Verona</group></item></query>"
+    )
+    assert stage.juliet.iq("set", None, renamed).get("type") == "result"
+    pushed = stage.gateway.expect("iq", type="set")
+    stage.show(GATEWAY, "is pushed:", pushed)
+    item = pushed.find("roster:query/roster:item", NS)
+    assert pushed.get("from") == JULIET and item.get("name") == "Nurse", text_of(pushed)
+
+
+@step("Juliet and Romeo subscribe to each other; the gateway sees the presence of both, each change once")
+def presence(stage: Stage):
+    stage.server.put_roster_item(JULIET, ROMEO, subscription="both")
+    stage.server.put_roster_item(ROMEO, JULIET, subscription="both")
+    for name, client, status in (("Juliet", stage.juliet, "At the window"), ("Romeo", stage.romeo, "In the orchard")):
+        for _ in range(2):  # saying it again is no news
+            client.send(f"<presence><status>{status}</status></presence>")
+        client.sync()
+        seen = stage.gateway.expect("presence", from_=client.jid)
+        while seen.findtext("{*}status") != status:  # what was said before the demo came here
+            seen = stage.gateway.expect("presence", from_=client.jid)
+        stage.show(GATEWAY, f"sees {name}:", seen)
+        stage.gateway.expect_nothing("presence", from_=client.jid)
 
 
 @step("The gateway tries to speak as Romeo, whose server granted it nothing, and is refused")
