@@ -166,11 +166,11 @@ def presence(stage: Stage):
         for _ in range(2):  # saying it again is no news
             client.send(f"<presence><status>{status}</status></presence>")
         client.sync()
-        seen = stage.gateway.expect("presence", from_=client.jid)
+        seen = stage.gateway.expect("presence", from_=client.jid, to=GATEWAY)
         while seen.findtext("{*}status") != status:  # what was said before the demo came here
-            seen = stage.gateway.expect("presence", from_=client.jid)
+            seen = stage.gateway.expect("presence", from_=client.jid, to=GATEWAY)
         stage.show(GATEWAY, f"sees {name}:", seen)
-        stage.gateway.expect_nothing("presence", from_=client.jid)
+        stage.gateway.expect_nothing("presence", from_=client.jid, to=GATEWAY)
 
 
 @step("The gateway tries to speak as Romeo, whose server granted it nothing, and is refused")
