@@ -171,6 +171,9 @@ def test_l6_no_work(somebody, server):
             for who in (TYBALT, NOBODY):
                 somebody.answer(attempt(who))
         assert server.lua("return prosody.spec_asked") == 0
+        # An entity's stanza does, so the test would see it.
+        server.component("gateway.capulet.lit").privileged_iq("get", NOBODY, PING, to="capulet.lit")
+        assert server.lua("return prosody.spec_asked") > 0
     finally:
         server.lua("prosody.spec_restore()")
 
