@@ -1,0 +1,992 @@
+//! The four sentences that hold whatever is configured and whatever is sent (design.md):
+//!
+//! 1. Nothing configured, nothing allowed.
+//! 2. Adding a permission never turns an allow into a deny, removing one never a deny into an allow.
+//! 3. The decision depends only on host, entity, judged addresses and grant.
+//! 4. Malformed means deny.
+//!
+//! Each test also holds itself to a share of allowed cases: a property of denials alone is worth
+//! nothing.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that cannot build its case has to fail the test"
+)]
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use minidom::Element;
+use privilege_native::address::{CrateNormaliser, Normaliser};
+use privilege_native::matrix::{Grant, PermissionMatrix, Scope, Sender};
+use privilege_native::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
+use privilege_native::presence::Occasion;
+use privilege_native::verdict::Denial;
+use privilege_native::{iq, message, presence, roster};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseResult, TestRunner};
+
+const HOST: &str = "capulet.lit";
+const ENTITIES: [&str; 3] = ["pubsub.capulet.lit", "gateway.montague.lit", "bot@capulet.lit"];
+const ACCOUNTS: [&str; 4] = ["juliet", "nurse", "tybalt", "admin"];
+const NAMESPACES: [&str; 3] = ["http://jabber.org/protocol/pubsub", "jabber:iq:last", "a&b"];
+
+// What is asked
+
+/// Who sends, as the server vouches for it.
+#[derive(Clone, Debug)]
+struct Who {
+    session_type: &'static str,
+    host: String,
+    username: Option<String>,
+    from: String,
+    acting: bool,
+}
+
+impl Who {
+    fn entity(jid: &str) -> Who {
+        match jid.split_once('@') {
+            None => Who {
+                session_type: "component",
+                host: jid.to_owned(),
+                username: None,
+                from: jid.to_owned(),
+                acting: false,
+            },
+            Some((username, host)) => Who {
+                session_type: "c2s",
+                host: host.to_owned(),
+                username: Some(username.to_owned()),
+                from: format!("{jid}/resource"),
+                acting: false,
+            },
+        }
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        Sender {
+            session_type: self.session_type,
+            host: &self.host,
+            username: self.username.as_deref(),
+            from: &self.from,
+            acting: self.acting,
+        }
+    }
+}
+
+/// All that a decision may depend on, besides the grant.
+#[derive(Clone, Debug)]
+struct Ask {
+    who: Who,
+    version: u8,
+    from: Option<&'static str>,
+    to: Option<&'static str>,
+    account: &'static str,
+    kind: &'static str,
+    inner_kind: Option<&'static str>,
+    inner_from: Option<&'static str>,
+    namespace: &'static str,
+}
+
+/// What a decision must not depend on.
+#[derive(Clone, Debug, Default)]
+struct Dress {
+    text: String,
+    payload: &'static str,
+    beside: Vec<&'static str>,
+    attributes: BTreeMap<&'static str, String>,
+    delay: Option<bool>,
+    backwards: bool,
+    space: &'static str,
+}
+
+fn escaped(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '\'' => "&apos;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+/// Attributes that matter and attributes that do not, in either order.
+fn attributes(dress: &Dress, matter: &[(&str, Option<&str>)]) -> String {
+    let mut list: Vec<String> = matter
+        .iter()
+        .filter_map(|(name, value)| value.map(|value| format!(" {name}='{}'", escaped(value))))
+        .collect();
+    list.extend(
+        dress
+            .attributes
+            .iter()
+            .filter(|(name, _)| !matter.iter().any(|(known, _)| known == *name))
+            .map(|(name, value)| format!(" {name}='{}'", escaped(value))),
+    );
+    if dress.backwards {
+        list.reverse();
+    }
+    list.concat()
+}
+
+fn parsed(text: &str) -> Element {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn message_stanza(ask: &Ask, dress: &Dress) -> Element {
+    let space = dress.space;
+    let inner = format!(
+        "<message xmlns='jabber:client'{}>{space}<body>{}</body>{}</message>",
+        attributes(dress, &[("from", ask.from), ("to", ask.to)]),
+        escaped(&dress.text),
+        dress.payload,
+    );
+    let delay = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>";
+    let forwarded = match dress.delay {
+        None => inner,
+        Some(true) => format!("{delay}{space}{inner}"),
+        Some(false) => format!("{inner}{delay}"),
+    };
+    let wrapper = format!(
+        "<privilege xmlns='urn:xmpp:privilege:{}'>{space}<forwarded xmlns='urn:xmpp:forward:0'>{space}{forwarded}</forwarded>{space}</privilege>",
+        ask.version
+    );
+    let mut beside: Vec<String> = dress.beside.iter().map(|&child| child.to_owned()).collect();
+    beside.push(wrapper);
+    if dress.backwards {
+        beside.reverse();
+    }
+    parsed(&format!(
+        "<message xmlns='jabber:client'{}>{space}{}</message>",
+        attributes(dress, &[]),
+        beside.concat()
+    ))
+}
+
+fn iq_stanza(ask: &Ask, dress: &Dress) -> Element {
+    let space = dress.space;
+    let payload = format!(
+        "<query xmlns='{}'{}>{}{}</query>",
+        escaped(ask.namespace),
+        attributes(dress, &[]),
+        escaped(&dress.text),
+        dress.payload
+    );
+    let inner = attributes(
+        dress,
+        &[
+            ("id", Some("i")),
+            ("type", ask.inner_kind),
+            ("from", ask.inner_from),
+            ("to", ask.to),
+        ],
+    );
+    parsed(&format!(
+        "<iq xmlns='jabber:client'{}>{space}<privileged_iq xmlns='urn:xmpp:privilege:2'>{space}<iq xmlns='jabber:client'{inner}>{space}{payload}</iq></privileged_iq></iq>",
+        attributes(dress, &[])
+    ))
+}
+
+// What is decided
+
+#[derive(Clone, Debug, PartialEq)]
+struct Decisions {
+    message: Result<message::Permit, Denial>,
+    iq: Result<iq::Permit, Denial>,
+    roster: Result<String, Denial>,
+    presence: [bool; 2],
+}
+
+impl Decisions {
+    fn allowed(&self) -> [bool; 5] {
+        let [account, contact] = self.presence;
+        [
+            self.message.is_ok(),
+            self.iq.is_ok(),
+            self.roster.is_ok(),
+            account,
+            contact,
+        ]
+    }
+}
+
+fn decide_with(
+    matrix: &PermissionMatrix,
+    ask: &Ask,
+    dress: &Dress,
+    normaliser: &dyn Normaliser,
+) -> Decisions {
+    let sender = ask.who.sender();
+    let (message, iq) = (message_stanza(ask, dress), iq_stanza(ask, dress));
+    let kind = IqType::parse(ask.kind).unwrap_or(IqType::Set);
+    let username = ask.account.split('@').next().unwrap_or_default();
+    let entity = sender.entity().unwrap_or_default();
+    let may_see = |occasion, from| {
+        matrix
+            .grant_of(&sender)
+            .is_some_and(|grant| presence::may_see(entity, grant, HOST, occasion, username, from))
+    };
+    Decisions {
+        message: message::judge(matrix, &sender, &&message, normaliser).map(|(permit, _)| permit),
+        iq: iq::judge(matrix, &sender, ask.account, ask.kind, &&iq, normaliser).map(|(permit, _)| permit),
+        roster: roster::judge(matrix, &sender, ask.account, kind),
+        presence: [
+            may_see(Occasion::Account, "juliet@capulet.lit/balcony"),
+            may_see(Occasion::Contact, "romeo@montague.lit/orchard"),
+        ],
+    }
+}
+
+fn decide(matrix: &PermissionMatrix, ask: &Ask, dress: &Dress) -> Decisions {
+    decide_with(matrix, ask, dress, &CrateNormaliser)
+}
+
+fn matrix(grants: &[(&str, Grant)]) -> PermissionMatrix {
+    let mut matrix = PermissionMatrix::new(HOST);
+    for (entity, grant) in grants {
+        matrix.insert((*entity).to_owned(), grant.clone());
+    }
+    matrix
+}
+
+// What it is made of. Weights are on the side of what is allowed.
+
+fn any_access() -> impl Strategy<Value = Access> {
+    prop_oneof![
+        3 => Just(Access::Both),
+        1 => Just(Access::Get),
+        1 => Just(Access::Set),
+        1 => Just(Access::None),
+    ]
+}
+
+fn any_accounts(most: usize) -> impl Strategy<Value = BTreeSet<String>> {
+    prop::sample::subsequence(ACCOUNTS.to_vec(), 0..=most)
+        .prop_map(|names| names.into_iter().map(str::to_owned).collect())
+}
+
+fn any_grant() -> impl Strategy<Value = Grant> {
+    let iq = prop::collection::btree_map(prop::sample::select(NAMESPACES.to_vec()), any_access(), 2..=3);
+    let scope = (
+        prop_oneof![3 => Just(None), 1 => any_accounts(4).prop_map(Some)],
+        prop_oneof![3 => Just(BTreeSet::new()), 1 => any_accounts(2)],
+    );
+    (
+        any_access(),
+        any::<bool>(),
+        prop_oneof![3 => Just(MessageAccess::Outgoing), 1 => Just(MessageAccess::None)],
+        prop::sample::select(vec![
+            PresenceAccess::None,
+            PresenceAccess::ManagedEntity,
+            PresenceAccess::Roster,
+        ]),
+        iq,
+        scope,
+        prop_oneof![Just(Protocol::V1), Just(Protocol::V2)],
+    )
+        .prop_map(
+            |(roster, roster_push, message, presence, iq, (accounts, except), protocol)| Grant {
+                roster,
+                roster_push,
+                message,
+                presence: if roster.allows_get() {
+                    presence
+                } else {
+                    presence.min(PresenceAccess::ManagedEntity)
+                },
+                iq: iq
+                    .into_iter()
+                    .filter(|(_, access)| *access != Access::None)
+                    .map(|(namespace, access)| (namespace.to_owned(), access))
+                    .collect(),
+                scope: Scope { accounts, except },
+                protocol,
+            },
+        )
+}
+
+fn any_who() -> impl Strategy<Value = Who> {
+    let privileged = prop::sample::select(ENTITIES.to_vec()).prop_map(Who::entity);
+    prop_oneof![5 => privileged, 1 => prop::sample::select(nobodies())]
+}
+
+/// Senders who are near an entity and are none.
+fn nobodies() -> Vec<Who> {
+    let changes: [fn(&mut Who); 8] = [
+        |who| who.acting = true,
+        |who| who.session_type = "s2sin",
+        |who| who.session_type = "component_unauthed",
+        |who| who.session_type = "",
+        |who| who.host = "stranger.lit".to_owned(),
+        |who| who.from = format!("somebody@{}", who.host),
+        |who| who.from = String::new(),
+        |who| who.from.insert(0, 'x'),
+    ];
+    let mut nobodies = vec![Who::entity("stranger.lit"), Who::entity("juliet@capulet.lit")];
+    for entity in ENTITIES {
+        nobodies.extend(changes.iter().map(|change| {
+            let mut who = Who::entity(entity);
+            change(&mut who);
+            who
+        }));
+    }
+    nobodies
+}
+
+fn any_ask() -> impl Strategy<Value = Ask> {
+    let from = prop_oneof![
+        8 => prop::sample::select(vec![
+            Some("juliet@capulet.lit"), Some("nurse@capulet.lit"), Some("admin@capulet.lit"),
+            Some("capulet.lit"), Some("JULIET@Capulet.LIT"),
+        ]),
+        2 => prop::sample::select(vec![
+            None, Some(""), Some("@"), Some("juliet@capulet.lit/balcony"), Some("romeo@montague.lit"),
+            Some("pubsub.capulet.lit"), Some("juliet@capulet.lit@montague.lit"),
+        ]),
+    ];
+    let to = prop_oneof![
+        8 => prop::sample::select(vec![Some("romeo@montague.lit"), Some("Romeo@Montague.LIT/Orchard"), Some("montague.lit")]),
+        1 => Just(None),
+        1 => Just(Some("@montague.lit")),
+    ];
+    let account = prop_oneof![
+        8 => prop::sample::select(vec!["juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "admin@capulet.lit"]),
+        2 => prop::sample::select(vec!["juliet@capulet.lit/balcony", "romeo@montague.lit", "capulet.lit", ""]),
+    ];
+    let kinds = prop_oneof![
+        4 => Just(("get", Some("get"))),
+        4 => Just(("set", Some("set"))),
+        1 => prop::sample::select(vec![("get", Some("set")), ("set", None), ("result", Some("result")), ("", None)]),
+    ];
+    let inner_from = prop_oneof![3 => Just(false), 1 => Just(true)];
+    let namespace =
+        prop_oneof![8 => prop::sample::select(NAMESPACES.to_vec()), 1 => Just("urn:xmpp:privilege:2")];
+    (
+        any_who(),
+        1..=2u8,
+        from,
+        to,
+        account,
+        kinds,
+        inner_from,
+        namespace,
+    )
+        .prop_map(
+            |(who, version, from, to, account, (kind, inner_kind), inner_from, namespace)| Ask {
+                who,
+                version,
+                from,
+                to,
+                account,
+                kind,
+                inner_kind,
+                inner_from: inner_from.then_some(account),
+                namespace,
+            },
+        )
+}
+
+fn any_dress() -> impl Strategy<Value = Dress> {
+    let payload = prop::sample::select(vec![
+        "",
+        "<x xmlns='y'/>",
+        "<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'/></privilege>",
+        "<message xmlns='jabber:client' from='mallory@montague.lit'/><iq xmlns='jabber:client' id='j'/>",
+        "<a xmlns='b'><c><d><e f='g'/></d></c></a>",
+    ]);
+    let beside = prop::sample::subsequence(
+        vec![
+            "<body>read me</body>",
+            "<x xmlns='privilege'/>",
+            "<privilege xmlns='other'/>",
+            "<forwarded xmlns='urn:xmpp:forward:0'/>",
+            "<message xmlns='jabber:client' from='admin@capulet.lit'/>",
+        ],
+        0..=3,
+    );
+    let attributes = prop::collection::btree_map(
+        prop::sample::select(vec!["id", "xml:lang", "type", "x", "jid"]),
+        "[a-z<&'\"]{0,6}",
+        0..=4,
+    );
+    (
+        "[ -~£-ÿ🌹]{0,20}",
+        payload,
+        beside,
+        attributes,
+        prop::option::of(any::<bool>()),
+        any::<bool>(),
+        prop::sample::select(vec!["", " ", "\n\t"]),
+    )
+        .prop_map(
+            |(text, payload, beside, attributes, delay, backwards, space)| Dress {
+                text,
+                payload,
+                beside,
+                attributes,
+                delay,
+                backwards,
+                space,
+            },
+        )
+}
+
+/// Counts what was allowed, and fails a test that allowed too little to show anything.
+#[derive(Default)]
+struct Share {
+    cases: Cell<u32>,
+    allowed: [Cell<u32>; 5],
+}
+
+impl Share {
+    fn count(&self, decisions: &Decisions) {
+        self.cases.set(self.cases.get() + 1);
+        for (count, allowed) in self.allowed.iter().zip(decisions.allowed()) {
+            count.set(count.get() + u32::from(allowed));
+        }
+    }
+
+    /// Of each kind of decision at least this many in a hundred, and not all.
+    fn is_at_least(&self, percent: u32) {
+        for (kind, count) in ["message", "iq", "roster", "presence", "contact"]
+            .iter()
+            .zip(&self.allowed)
+        {
+            let (allowed, cases) = (count.get(), self.cases.get());
+            assert!(
+                allowed * 100 >= cases * percent && allowed < cases,
+                "{kind}: {allowed} of {cases} cases were allowed"
+            );
+        }
+    }
+}
+
+fn check<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> TestCaseResult) {
+    let mut runner = TestRunner::new(Config {
+        cases: 600,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    if let Err(error) = runner.run(&strategy, test) {
+        panic!("{error}\n{runner}");
+    }
+}
+
+// 1
+
+#[test]
+fn nothing_configured_nothing_allowed() {
+    let strategy = (any_ask(), any_dress(), any_grant(), any_accounts(4));
+    let share = Share::default();
+    check(strategy, |(ask, dress, grant, accounts)| {
+        let entity = ask.who.sender().entity().unwrap_or_default().to_owned();
+        let others: Vec<_> = ENTITIES
+            .into_iter()
+            .filter(|other| *other != entity)
+            .map(|other| (other, grant.clone()))
+            .collect();
+        let empty = Grant {
+            scope: Scope {
+                accounts: Some(accounts),
+                except: BTreeSet::new(),
+            },
+            ..Grant::default()
+        };
+        let nobody = Grant {
+            scope: Scope::nobody(),
+            ..grant.clone()
+        };
+        for nothing in [
+            matrix(&[]),
+            matrix(&ENTITIES.map(|entity| (entity, Grant::default()))),
+            matrix(&ENTITIES.map(|entity| (entity, empty.clone()))),
+            matrix(&others),
+        ] {
+            prop_assert_eq!(decide(&nothing, &ask, &dress).allowed(), [false; 5]);
+        }
+        // A grant over nobody lets at most the host itself speak, which is no account (M3).
+        let decisions = decide(
+            &matrix(&ENTITIES.map(|entity| (entity, nobody.clone()))),
+            &ask,
+            &dress,
+        );
+        let [message, rest @ ..] = decisions.allowed();
+        prop_assert!(!message || ask.from == Some(HOST));
+        prop_assert_eq!(rest, [false; 4]);
+        // The same stanzas are not refused for themselves.
+        share.count(&decide(
+            &matrix(&ENTITIES.map(|entity| (entity, grant.clone()))),
+            &ask,
+            &dress,
+        ));
+        Ok(())
+    });
+    share.is_at_least(12);
+}
+
+// 2
+
+/// What either grant allows.
+fn joined(a: &Grant, b: &Grant) -> Grant {
+    let access =
+        |a: Access, b: Access| match (a.allows_get() || b.allows_get(), a.allows_set() || b.allows_set()) {
+            (true, true) => Access::Both,
+            (true, false) => Access::Get,
+            (false, true) => Access::Set,
+            (false, false) => Access::None,
+        };
+    let mut iq = a.iq.clone();
+    for (namespace, &more) in &b.iq {
+        let entry = iq.entry(namespace.clone()).or_default();
+        *entry = access(*entry, more);
+    }
+    Grant {
+        roster: access(a.roster, b.roster),
+        roster_push: a.roster_push || b.roster_push,
+        message: a.message.max(b.message),
+        presence: a.presence.max(b.presence),
+        iq,
+        scope: Scope {
+            accounts: match (&a.scope.accounts, &b.scope.accounts) {
+                (Some(a), Some(b)) => Some(a.union(b).cloned().collect()),
+                _ => None,
+            },
+            except: a.scope.except.intersection(&b.scope.except).cloned().collect(),
+        },
+        protocol: b.protocol,
+    }
+}
+
+#[test]
+fn adding_a_permission_never_takes_one_and_removing_one_never_gives_one() {
+    let share = Share::default();
+    check(
+        (any_ask(), any_dress(), any_grant(), any_grant()),
+        |(ask, dress, a, b)| {
+            let with = |grant: &Grant| {
+                decide(
+                    &matrix(&ENTITIES.map(|entity| (entity, grant.clone()))),
+                    &ask,
+                    &dress,
+                )
+            };
+            let (less, more, fewest) = (with(&a), with(&joined(&a, &b)), with(&a.stricter(&b)));
+            for (before, after) in [(&fewest, &less), (&less, &more), (&fewest, &more)] {
+                for (was, is) in before.allowed().into_iter().zip(after.allowed()) {
+                    prop_assert!(!was || is, "{:?} became {:?}", before, after);
+                }
+                // What stays allowed is allowed in the same way.
+                prop_assert!(before.message.is_err() || before.message == after.message);
+                prop_assert!(before.iq.is_err() || before.iq == after.iq);
+                prop_assert!(before.roster.is_err() || before.roster == after.roster);
+            }
+            // The stricter of two allows exactly what both allow; presence has a condition of its own (C3).
+            let both = less
+                .allowed()
+                .into_iter()
+                .zip(with(&b).allowed())
+                .map(|(a, b)| a && b);
+            prop_assert!(
+                fewest
+                    .allowed()
+                    .into_iter()
+                    .zip(both)
+                    .take(3)
+                    .all(|(strict, both)| strict == both)
+            );
+            // An entity written twice has the stricter of each (C5), in either order.
+            for twice in [[&a, &b], [&b, &a]] {
+                let mut matrix = PermissionMatrix::new(HOST);
+                for grant in twice {
+                    for entity in ENTITIES {
+                        matrix.insert(entity.to_owned(), grant.clone());
+                    }
+                }
+                prop_assert_eq!(&decide(&matrix, &ask, &dress).allowed(), &fewest.allowed());
+            }
+            share.count(&less);
+            Ok(())
+        },
+    );
+    share.is_at_least(12);
+}
+
+#[test]
+fn what_others_are_granted_changes_nothing() {
+    let share = Share::default();
+    check(
+        (any_ask(), any_dress(), any_grant(), any_grant(), any_grant()),
+        |(ask, dress, own, first, second)| {
+            let entity = ask.who.sender().entity().unwrap_or("nobody.lit").to_owned();
+            let mut others: Vec<_> = ENTITIES
+                .into_iter()
+                .filter(|other| *other != entity)
+                .zip([first, second])
+                .collect();
+            let alone = decide(&matrix(&[(&entity, own.clone())]), &ask, &dress);
+            for at in [0, others.len()] {
+                others.insert(at, (&entity, own.clone()));
+                prop_assert_eq!(&decide(&matrix(&others), &ask, &dress), &alone);
+                others.remove(at);
+            }
+            share.count(&alone);
+            Ok(())
+        },
+    );
+    share.is_at_least(12);
+}
+
+// 3
+
+#[test]
+fn the_decision_depends_on_host_entity_addresses_and_grant_alone() {
+    let share = Share::default();
+    check(
+        (any_ask(), any_dress(), any_dress(), any_grant()),
+        |(ask, one, other, grant)| {
+            let matrix = matrix(&ENTITIES.map(|entity| (entity, grant.clone())));
+            let decisions = decide(&matrix, &ask, &one);
+            prop_assert_eq!(&decide(&matrix, &ask, &other), &decisions);
+            prop_assert_eq!(&decide(&matrix, &ask, &Dress::default()), &decisions);
+            // Another spelling of an address is the same address.
+            let respelled = Ask {
+                from: match ask.from {
+                    Some("juliet@capulet.lit") => Some("JULIET@Capulet.LIT"),
+                    Some("JULIET@Capulet.LIT") => Some("juliet@capulet.lit"),
+                    from => from,
+                },
+                ..ask.clone()
+            };
+            prop_assert_eq!(&decide(&matrix, &respelled, &one), &decisions);
+            share.count(&decisions);
+            Ok(())
+        },
+    );
+    share.is_at_least(12);
+}
+
+#[test]
+fn the_order_of_items_does_not_change_what_a_roster_set_does() {
+    let item = (
+        "[a-d]@(x|Y)\\.lit",
+        "( name='[a-z]?')?( subscription='(to|both|none)')?",
+        "(<group>[ab]</group>){0,2}",
+    );
+    let planned = Cell::new(0u32);
+    check(
+        (prop::collection::vec(item, 1..5), any::<prop::sample::Index>()),
+        |(items, turn)| {
+            let mut texts: Vec<String> = items
+                .iter()
+                .map(|(jid, attributes, groups)| format!("<item jid='{jid}'{attributes}>{groups}</item>"))
+                .collect();
+            let set = |texts: &[String]| {
+                let query = parsed(&format!(
+                    "<query xmlns='jabber:iq:roster'>{}</query>",
+                    texts.concat()
+                ));
+                let sets = roster::read_set(&&query, "juliet@capulet.lit", &CrateNormaliser);
+                let mut changes = roster::plan(sets?, |_| None)?;
+                changes.sort_by(|a, b| a.jid.cmp(&b.jid));
+                Ok::<_, Denial>(changes)
+            };
+            let before = set(&texts);
+            let at = turn.index(texts.len());
+            texts.rotate_left(at);
+            prop_assert_eq!(&set(&texts), &before);
+            texts.reverse();
+            prop_assert_eq!(&set(&texts), &before);
+            planned.set(planned.get() + u32::from(before.is_ok()));
+            Ok(())
+        },
+    );
+    assert!(planned.get() > 150, "{} planned", planned.get());
+}
+
+// 4
+
+/// A grant, a sender and a stanza in which all is as it has to be.
+fn impeccable() -> impl Strategy<Value = (Grant, Ask)> {
+    let ask = any_ask().prop_filter_map("would be refused", |mut ask| {
+        let entity = ask.who.sender().entity()?.to_owned();
+        if !ENTITIES.contains(&entity.as_str()) {
+            return None;
+        }
+        ask.account = "juliet@capulet.lit";
+        ask.from = Some(if ask.inner_from.is_some() {
+            "nurse@capulet.lit"
+        } else {
+            "JULIET@Capulet.LIT"
+        });
+        ask.to = Some(
+            ask.to
+                .filter(|to| !to.starts_with('@'))
+                .unwrap_or("romeo@montague.lit"),
+        );
+        ask.inner_from = ask.inner_from.map(|_| "Juliet@capulet.lit");
+        ask.kind = if ask.kind == "set" { "set" } else { "get" };
+        ask.inner_kind = Some(ask.kind);
+        ask.namespace = "jabber:iq:last";
+        Some(ask)
+    });
+    let grant = any_grant().prop_map(|mut grant| {
+        grant.roster = Access::Both;
+        grant.message = MessageAccess::Outgoing;
+        grant.presence = PresenceAccess::Roster;
+        grant.iq.insert("jabber:iq:last".to_owned(), Access::Both);
+        grant.scope = Scope::default();
+        grant
+    });
+    (grant, ask)
+}
+
+/// Every way to spoil one level of the envelope: another name, another namespace, twice, not at all,
+/// with a stranger beside it.
+fn spoiled(stanza: &Element, path: &[(&str, &str)]) -> Vec<(String, Element)> {
+    let text = String::from(stanza);
+    let mut found = Vec::new();
+    let mut add = |what: String, changed: Option<Element>| {
+        if let Some(changed) = changed.filter(|changed| changed != stanza) {
+            found.push((what, changed));
+        } else {
+            panic!("{what} changed nothing in {text}");
+        }
+    };
+    for depth in 1..=path.len() {
+        let (name, namespace) = *path.get(depth - 1).expect("within the path");
+        let way = path.get(..depth).expect("within the path");
+        let renamed = |element: &Element, name: &str, namespace: &str| {
+            let mut copy = Element::bare(name, namespace);
+            for ((namespace, name), value) in element.attrs() {
+                copy.set_attr(namespace.clone(), name.clone(), value.to_owned());
+            }
+            for child in element.children() {
+                copy.append_child(child.clone());
+            }
+            copy
+        };
+        add(
+            format!("{name} renamed"),
+            replaced(stanza, way, &|e| vec![renamed(e, &format!("{name}s"), namespace)]),
+        );
+        add(
+            format!("{name} in another namespace"),
+            replaced(stanza, way, &|e| vec![renamed(e, name, &format!("{namespace}0"))]),
+        );
+        add(
+            format!("{name} twice"),
+            replaced(stanza, way, &|e| vec![e.clone(), e.clone()]),
+        );
+        add(format!("no {name}"), replaced(stanza, way, &|_| vec![]));
+        if depth > 1 {
+            let stranger = Element::bare("stranger", "urn:stranger");
+            add(
+                format!("beside {name}"),
+                replaced(stanza, way, &|e| vec![e.clone(), stranger.clone()]),
+            );
+            add(
+                format!("before {name}"),
+                replaced(stanza, way, &|e| vec![stranger.clone(), e.clone()]),
+            );
+        }
+    }
+    found
+}
+
+/// A copy in which the element at the end of `way` is replaced by others.
+fn replaced(
+    element: &Element,
+    way: &[(&str, &str)],
+    by: &dyn Fn(&Element) -> Vec<Element>,
+) -> Option<Element> {
+    let (&(name, namespace), rest) = way.split_first()?;
+    let mut copy = Element::bare(element.name(), element.ns());
+    for ((namespace, name), value) in element.attrs() {
+        copy.set_attr(namespace.clone(), name.clone(), value.to_owned());
+    }
+    for child in element.children() {
+        if !child.is(name, namespace) {
+            copy.append_child(child.clone());
+        } else if rest.is_empty() {
+            for replacement in by(child) {
+                copy.append_child(replacement);
+            }
+        } else {
+            copy.append_child(replaced(child, rest, by)?);
+        }
+    }
+    Some(copy)
+}
+
+const WRONG_SENDERS: [Option<&str>; 14] = [
+    None,
+    Some(""),
+    Some("@"),
+    Some("/"),
+    Some("juliet@"),
+    Some("@capulet.lit"),
+    Some("juliet@capulet.lit/x"),
+    Some("capulet.lit/x"),
+    Some("juliet@montague.lit"),
+    Some("juliet@xcapulet.lit"),
+    Some("juliet@capulet.lit.evil"),
+    Some("juliet@pubsub.capulet.lit"),
+    Some("juliet @capulet.lit"),
+    Some("a@juliet@capulet.lit"),
+];
+const WRONG_RECIPIENTS: [&str; 7] = [
+    "",
+    "@",
+    "/",
+    "romeo@",
+    "@montague.lit",
+    "romeo@montague.lit/",
+    "romeo @montague.lit",
+];
+const WRONG_ACCOUNTS: [&str; 9] = [
+    "",
+    "@",
+    "capulet.lit",
+    "@capulet.lit",
+    "juliet@",
+    "juliet@capulet.lit/x",
+    "juliet@capulet.lit/",
+    "juliet@montague.lit",
+    "juliet@capulet.lit.",
+];
+const WRONG_NAMESPACES: [&str; 5] = [
+    "",
+    "urn:xmpp:privilege:2",
+    "jabber:iq:las",
+    "jabber:iq:last2",
+    "JABBER:iq:last",
+];
+
+/// Refuses to normalise anything.
+struct NoNormaliser;
+
+impl Normaliser for NoNormaliser {
+    fn jid(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn username(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+#[test]
+fn malformed_means_deny() {
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let strategy = (impeccable(), any_dress());
+    let tried = Cell::new(0u32);
+    let test = |((grant, ask), dress): ((Grant, Ask), Dress)| {
+        let matrix = matrix(&ENTITIES.map(|entity| (entity, grant.clone())));
+        let good = decide(&matrix, &ask, &dress);
+        prop_assert!(
+            good.message.is_ok() && good.iq.is_ok() && good.roster.is_ok(),
+            "{:?}",
+            good
+        );
+        let judge = |change: &dyn Fn(&mut Ask)| {
+            let mut changed = ask.clone();
+            change(&mut changed);
+            decide(&matrix, &changed, &dress)
+        };
+        let sender = ask.who.sender();
+
+        // The envelope.
+        let dress = Dress {
+            beside: vec![],
+            payload: "",
+            delay: None,
+            ..dress.clone()
+        };
+        let version = format!("urn:xmpp:privilege:{}", ask.version);
+        let path = [
+            ("privilege", version.as_str()),
+            ("forwarded", "urn:xmpp:forward:0"),
+            ("message", "jabber:client"),
+        ];
+        for (what, stanza) in spoiled(&message_stanza(&ask, &dress), &path) {
+            let judged = message::judge(&matrix, &sender, &&stanza, &CrateNormaliser);
+            prop_assert!(judged.is_err(), "{}: {}", what, String::from(&stanza));
+            tried.set(tried.get() + 1);
+        }
+        let path = [
+            ("privileged_iq", "urn:xmpp:privilege:2"),
+            ("iq", "jabber:client"),
+            ("query", ask.namespace),
+        ];
+        for (what, stanza) in spoiled(&iq_stanza(&ask, &dress), &path) {
+            let judged = iq::judge(
+                &matrix,
+                &sender,
+                ask.account,
+                ask.kind,
+                &&stanza,
+                &CrateNormaliser,
+            );
+            // What a payload is called is its own affair.
+            prop_assert!(
+                judged.is_err() || what == "query renamed",
+                "{}: {}",
+                what,
+                String::from(&stanza)
+            );
+            tried.set(tried.get() + 1);
+        }
+
+        // Addresses and types.
+        for from in WRONG_SENDERS {
+            let judged = judge(&|ask| ask.from = from);
+            prop_assert!(judged.message.is_err(), "{:?}", from);
+            let judged = judge(&|ask| ask.inner_from = from);
+            prop_assert!(judged.iq.is_err() || from.is_none(), "{:?}", from);
+        }
+        for to in WRONG_RECIPIENTS {
+            let judged = judge(&|ask| ask.to = Some(to));
+            prop_assert!(judged.message.is_err() && judged.iq.is_err(), "{}", to);
+        }
+        for account in WRONG_ACCOUNTS {
+            let judged = judge(&|ask| (ask.account, ask.inner_from) = (account, None));
+            prop_assert!(judged.iq.is_err() && judged.roster.is_err(), "{}", account);
+        }
+        for kind in ["", "Get", "result", "error", "get ", "both", "none"] {
+            let judged = judge(&|ask| (ask.kind, ask.inner_kind) = (kind, Some(kind)));
+            prop_assert!(judged.iq.is_err(), "{}", kind);
+            let judged = judge(&|ask| ask.inner_kind = Some(kind));
+            prop_assert!(judged.iq.is_err(), "{}", kind);
+        }
+        let judged = judge(&|ask| ask.inner_kind = None);
+        prop_assert!(judged.iq.is_err());
+        for version in [0, 3, 22] {
+            let judged = judge(&|ask| ask.version = version);
+            prop_assert!(judged.message.is_err());
+        }
+        for namespace in WRONG_NAMESPACES {
+            let judged = judge(&|ask| ask.namespace = namespace);
+            prop_assert!(judged.iq.is_err(), "{}", namespace);
+        }
+        // Anybody else, or a normaliser that fails.
+        for who in nobodies() {
+            let judged = judge(&|ask| ask.who = who.clone());
+            prop_assert_eq!(judged.allowed(), [false; 5], "{:?}", who);
+        }
+        let mut unprepped = ask.clone();
+        (unprepped.from, unprepped.inner_from) = (Some("JULIET@Capulet.LIT"), Some("Juliet@capulet.lit"));
+        let judged = decide_with(&matrix, &unprepped, &dress, &NoNormaliser);
+        prop_assert!(judged.message.is_err() && judged.iq.is_err());
+        Ok(())
+    };
+    if let Err(error) = runner.run(&strategy, test) {
+        panic!("{error}\n{runner}");
+    }
+    assert!(tried.get() > 60 * 30, "{} envelopes were spoiled", tried.get());
+}
