@@ -29,6 +29,8 @@ return function (core, saved)
 		local session = connection.session;
 		if session.type == "component" and session.conn then
 			return session.send(stanza);
+		elseif not session.send then
+			return false; -- just gone
 		end
 		-- Never a finished string: stream management counts stanza objects.
 		return session.send(type(stanza) == "string" and xml_parse(stanza) or stanza);
@@ -98,6 +100,13 @@ return function (core, saved)
 		disconnected(event.session.full_jid, event.session);
 	end
 
+	local handlers = {
+		["component-authenticated"] = on_component_authenticated;
+		["component-disconnected"] = on_component_disconnected;
+		["presence/initial"] = on_initial_presence;
+		["resource-unbind"] = on_resource_unbind;
+	};
+
 	-- domain to the events object our handlers are on; a host that comes back has another
 	local attached = {};
 
@@ -107,12 +116,11 @@ return function (core, saved)
 		if not host then
 			return;
 		end
-		if attached[domain] ~= host.events then
+		if not attached[domain] then
 			attached[domain] = host.events;
-			module:hook_object_event(host.events, "component-authenticated", on_component_authenticated);
-			module:hook_object_event(host.events, "component-disconnected", on_component_disconnected);
-			module:hook_object_event(host.events, "presence/initial", on_initial_presence);
-			module:hook_object_event(host.events, "resource-unbind", on_resource_unbind);
+			for event, handler in pairs(handlers) do
+				module:hook_object_event(host.events, event, handler);
+			end
 		end
 		if not node then
 			local component = host.modules and host.modules.component;
@@ -169,7 +177,12 @@ return function (core, saved)
 		end
 	end);
 	module:hook_global("host-deactivated", function (domain)
-		attached[domain] = nil;
+		if attached[domain] then
+			for event, handler in pairs(handlers) do
+				module:unhook_object_event(attached[domain], event, handler);
+			end
+			attached[domain] = nil;
+		end
 		for address, connection in pairs(connections) do
 			local _, entity_domain = jid_split(address);
 			if entity_domain == domain then

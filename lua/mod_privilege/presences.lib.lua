@@ -56,7 +56,7 @@ return function (core, native, accounts, entities, id_prefix)
 					head, tail = halves(stanza);
 				end
 				session.send(head..xml_escape(watcher.address)..tail);
-			else
+			elseif session.send then
 				local copy = st.clone(stanza);
 				copy.attr.to = watcher.address;
 				session.send(copy);
