@@ -12,6 +12,7 @@ from slixmpp.stanza import Error
 
 import slix
 
+from harness import IQ_GRANTS
 from helpers import (
     DEEP,
     PAYLOAD,
@@ -28,7 +29,7 @@ from helpers import (
     payload_of,
     relayed_message,
 )
-from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from wire import NS, RawComponent, body, error_of, inner_iq, local, message_from, new_id, text_of
 
 JULIET, NURSE, ROMEO, ADMIN = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit", "admin@capulet.lit"
 ENTITY, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
@@ -991,3 +992,80 @@ def test_q6_reload_with_requests_in_flight(start_server):
     id_ = component.send_privileged_iq("get", JULIET, echo("anew"), to=GATEWAY)
     answer(gateway, gateway.expect(is_request("anew")), echo("fine"))
     assert word_of(inner_iq(component.expect("iq", id=id_))) == "fine"
+
+
+# The entity may be an account
+
+
+BOT = "tybalt@capulet.lit"
+
+
+@pytest.fixture
+def bots_server(start_server):
+    grant = {"roster": "both", "message": "outgoing", "iq": IQ_GRANTS}
+    return start_server(privileged_entities={"capulet.lit": {BOT: grant}}, options={"privilege_iq_limit": 3})
+
+
+# Clients send these as components do.
+send_privileged_iq = RawComponent.send_privileged_iq
+privileged_message = RawComponent.privileged_message
+
+
+def privileged_iq(client, *arguments, **options) -> ET.Element:
+    id_ = send_privileged_iq(client, *arguments, **options)
+    return client.expect(lambda s: local(s) == "iq" and s.get("id") == id_ and s.get("type") in ("result", "error"))
+
+
+def test_q4_an_account_as_the_entity(bots_server):
+    """Q4, Q1: the answer comes to the resource that asked, to no other, and stream management stays in sync."""
+    server = bots_server
+    bot, other, romeo = server.client(BOT, smacks=True), server.client(BOT), server.client(ROMEO)
+    other.drain()
+    got = privileged_iq(bot, "get", JULIET, PING, to="capulet.lit", id="p", inner_id="i")
+    assert assert_wrapped(got, account=JULIET, entity=bot.jid, id="p", type_="result").get("id") == "i"
+    assert error_of(privileged_iq(bot, "get", JULIET, echo(), to="capulet.lit"))[1] == "service-unavailable"
+    assert_refused(privileged_iq(bot, "get", "nobody@capulet.lit", PING, to="capulet.lit"), "auth", "forbidden")
+    assert_refused(privileged_iq(bot, "get", JULIET, "<x xmlns='urn:example:secret'/>"), "auth", "forbidden")
+    privileged_message(bot, message_from(JULIET, ROMEO, body("as juliet")))
+    assert romeo.expect("message").get("from") == JULIET
+    assert_refused(bot.expect("message", id=privileged_message(bot, message_from(ROMEO, NURSE, body("x")))), "auth", "forbidden")
+    id_ = send_privileged_iq(bot, "set", JULIET, "<query xmlns='urn:xmpp:mam:2'/>")
+    bot.expect("iq", id=id_)
+    assert len([s for s in bot.inbox if relayed_message(s) is not None]) == 1
+    id_ = send_privileged_iq(bot, "get", JULIET, echo("whom"), to=romeo.jid)
+    answer(romeo, romeo.expect(is_request("whom")), echo("me"), from_=None)
+    assert word_of(inner_iq(bot.expect("iq", id=id_))) == "me"
+    bot.sync()
+    # One more than there has been would end the stream; so does this, if one was not counted.
+    bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled}'/>")
+    bot.sync()
+    bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled + 1}'/>")
+    assert bot.expect_closed() is not None
+    other.expect_nothing(lambda s: local(s) in ("iq", "message"))
+
+
+def test_q6_an_account_as_the_entity_goes(bots_server):
+    """Q6: what a resource has asked is forgotten with it; another resource gets none of its answers."""
+    server = bots_server
+    bot, gateway = server.client(BOT, resource="first"), server.component(GATEWAY)
+    for number in range(3):
+        send_privileged_iq(bot, "get", JULIET, echo(number), to=GATEWAY)
+    bot.sync()
+    gateway.sync()
+    requests = [gateway.expect(is_request(number)) for number in range(3)]
+    assert error_of(privileged_iq(bot, "get", JULIET, echo("full"), to=GATEWAY))[:2] == ("wait", "resource-constraint")
+    bot.close()
+    other = server.client(BOT, resource="second")
+    for request in requests[:2]:
+        answer(gateway, request, echo("too late"))
+    again = server.client(BOT, resource="first")
+    answer(gateway, requests[2], echo("too late"))
+    gateway.sync()
+    for client in (other, again):
+        client.expect_nothing(lambda s: local(s) == "iq" and s.get("from") == JULIET)
+    for number in range(3):
+        send_privileged_iq(other, "get", JULIET, echo(f"new {number}"), to=GATEWAY)
+        answer(gateway, gateway.expect(is_request(f"new {number}")), echo("fine"))
+    gateway.sync()
+    other.sync()
+    assert len([s for s in other.inbox if s.get("from") == JULIET and s.get("type") == "result"]) == 3
