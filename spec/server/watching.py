@@ -1,0 +1,145 @@
+"""What the tests of pushes, presence and the life cycle share: reading what an entity was told, and
+waiting until the module has nothing left to do."""
+
+from __future__ import annotations
+
+from wire import local, payload, text_of
+
+#: The timers of the module that have not run out, whichever host it is on: { "host", ... }
+TIMERS = """
+local timers;
+for i = 1, 20 do
+    local name, value = debug.getupvalue(require "util.timer".add_task, i);
+    if name == "timers" then timers = value; end
+end
+local found = {};
+for _, callback in pairs(assert(timers, "this server keeps its timers elsewhere").items) do
+    for i = 1, 20 do
+        local name, value = debug.getupvalue(callback, i);
+        if name == nil then break; end
+        local owner = name == "param" and type(value) == "table" and value.module_env;
+        if owner and owner.name == "privilege" then found[#found + 1] = owner.host; end
+    end
+end
+"""
+
+
+def timers(server) -> list[str]:
+    """The hosts on which the module waits for a timer, one entry for each timer."""
+    return server.lua(TIMERS + "return #found > 0 and found or nil") or []
+
+
+def settle(server, timeout: float = 5):
+    """Returns when the module has done what it does by and by (telling a new entity who is there).
+
+    What others answer to questions of its is not waited for.
+    """
+    server.wait_until(TIMERS + "return #found == 0", timeout=timeout)
+
+
+# Rosters
+
+
+def escaped(text: str) -> str:
+    return "".join(f"&#{ord(c)};" if c in "&<>\"'\t\n\r" else c for c in text)
+
+
+def item(jid: str, *groups: str, **attributes: str) -> str:
+    head = "".join(f" {key}='{escaped(value)}'" for key, value in {"jid": jid, **attributes}.items())
+    return f"<item{head}>" + "".join(f"<group>{escaped(group)}</group>" for group in groups) + "</item>"
+
+
+def query(*items: str) -> str:
+    return f"<query xmlns='jabber:iq:roster'>{''.join(items)}</query>"
+
+
+def read_item(element) -> tuple[str, dict]:
+    """(contact, {name, subscription, ask, approved, groups}); what is not there is left out."""
+    assert element.tag == "{jabber:iq:roster}item", text_of(element)
+    found = dict(element.attrib)
+    assert set(found) <= {"jid", "name", "subscription", "ask", "approved"}, text_of(element)
+    assert all(group.tag == "{jabber:iq:roster}group" and not group.attrib for group in element), text_of(element)
+    if len(element):
+        found["groups"] = sorted(group.text for group in element)
+    return found.pop("jid"), found
+
+
+def is_push(stanza) -> bool:
+    child = payload(stanza)
+    return (
+        local(stanza) == "iq"
+        and stanza.get("type") == "set"
+        and child is not None
+        and child.tag == "{jabber:iq:roster}query"
+    )
+
+
+def pushes(peer) -> list[tuple[str, str, dict]]:
+    """The pushes an entity has got, in order: (account, contact, item). Takes everything out of the inbox.
+
+    A push is one item from the account's bare JID to the entity, with an id of its own and a version.
+    """
+    found, ids = [], set()
+    for stanza in peer.drain():
+        if is_push(stanza):
+            assert stanza.get("to") == peer.jid, text_of(stanza)
+            assert stanza.get("id") and stanza.get("id") not in ids, text_of(stanza)
+            ids.add(stanza.get("id"))
+            assert set(stanza.attrib) == {"type", "from", "to", "id"} and len(stanza) == 1, text_of(stanza)
+            assert set(stanza[0].attrib) <= {"ver"} and len(stanza[0]) == 1, text_of(stanza)
+            found.append((stanza.get("from"), *read_item(stanza[0][0])))
+    return found
+
+
+def pushed(peer, account: str) -> list[tuple[str, dict]]:
+    """As pushes(), where all must be about one account."""
+    found = pushes(peer)
+    assert {push[0] for push in found} <= {account}, found
+    return [push[1:] for push in found]
+
+
+# Presence
+
+
+def presence_of(stanza) -> tuple:
+    """(from, type, show, status), what is missing at the end left out."""
+    fields = [stanza.get("from"), stanza.get("type"), stanza.findtext("{*}show"), stanza.findtext("{*}status")]
+    while len(fields) > 2 and fields[-1] is None:
+        fields.pop()
+    return tuple(fields)
+
+
+def told(peer) -> list[tuple]:
+    """The presence an entity has got, in order; see presence_of(). Takes everything out of the inbox."""
+    found = []
+    for stanza in peer.drain():
+        if local(stanza) == "presence":
+            assert stanza.get("to") == peer.jid, text_of(stanza)
+            found.append(presence_of(stanza))
+    return found
+
+
+# Advertisements
+
+
+def advertised(peer) -> list[tuple[str, dict]]:
+    """What an entity has been told of its permissions: (host, {access: type}). Leaves the rest in the inbox.
+
+    IQ permissions are {namespace: type}.
+    """
+    peer.sync()
+    found, rest = [], []
+    for stanza in peer.inbox:
+        privilege = stanza.find("{urn:xmpp:privilege:2}privilege")
+        if local(stanza) != "message" or privilege is None:
+            rest.append(stanza)
+            continue
+        assert stanza.get("to") == peer.jid and stanza.get("id"), text_of(stanza)
+        perms = {}
+        for perm in privilege:
+            access = perm.get("access")
+            assert access not in perms, text_of(stanza)
+            perms[access] = {n.get("ns"): n.get("type") for n in perm} if access == "iq" else perm.get("type")
+        found.append((stanza.get("from"), perms))
+    peer.inbox[:] = rest
+    return found
