@@ -326,6 +326,10 @@ fn nobodies() -> Vec<Who> {
         |who| who.from.insert(0, 'x'),
     ];
     let mut nobodies = vec![Who::entity("stranger.lit"), Who::entity("juliet@capulet.lit")];
+    // An address of a component's that is not its own name is somebody behind it.
+    let mut behind = Who::entity("pubsub.capulet.lit");
+    behind.from.push_str("/resource");
+    nobodies.push(behind);
     for entity in ENTITIES {
         nobodies.extend(changes.iter().map(|change| {
             let mut who = Who::entity(entity);
