@@ -79,7 +79,7 @@ end
 local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix);
 local pushes = module:require "pushes"(core, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
-module:require "rosters"(core, accounts, pushes, refuse);
+local rosters = module:require "rosters"(core, accounts, pushes, refuse);
 
 --- Configuration and life cycle
 
@@ -105,10 +105,12 @@ module:hook_global("config-reloaded", read_configuration);
 read_configuration();
 
 function module.save()
+	rosters.flush();
 	return { id_prefix = id_prefix, told = entities.save(presences.is_pending), requests = core.export_requests() };
 end
 
 function module.unload()
+	rosters.flush();
 	if not module.reloading then
 		iqs.stop();
 	end

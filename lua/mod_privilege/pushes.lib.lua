@@ -48,6 +48,7 @@ return function (core, entities, id_prefix)
 	-- there before.
 	local announced = nil;
 	local stopped = false;
+	local whole_save_seen;
 
 	local function is_watched(username)
 		return not stopped and announced ~= username and next(pushing) ~= nil and wanted(username);
@@ -70,6 +71,7 @@ return function (core, entities, id_prefix)
 				local ok, err = method(raw, username, data);
 				if ok then
 					push_changes(username, before, data, data and data[false]);
+					whole_save_seen(username);
 				end
 				return ok, err;
 			end;
@@ -195,6 +197,11 @@ return function (core, entities, id_prefix)
 			local ok, err = save();
 			announced = nil;
 			return ok, err;
+		end;
+		-- Calls `seen` with the username after a save of a whole roster by somebody else, whose changes have
+		-- been pushed.
+		on_whole_save = function (seen)
+			whole_save_seen = seen;
 		end;
 		stop = function ()
 			stopped = true;
