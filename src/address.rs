@@ -73,11 +73,14 @@ impl Address {
     }
 
     /// Takes a JID that is normalised already, such as one the server has routed by; `None` where
-    /// it has no domain.
+    /// it has no domain, or a second `@`, which normalising can make out of look-alikes and the
+    /// server's router then reads as no address at all.
     pub fn from_normalised(text: impl Into<String>) -> Option<Address> {
         let address = Address { text: text.into() };
-        let complete =
-            !address.domain().is_empty() && address.node() != Some("") && address.resource() != Some("");
+        let complete = !address.domain().is_empty()
+            && !address.domain().contains('@')
+            && address.node() != Some("")
+            && address.resource() != Some("");
         complete.then_some(address)
     }
 
@@ -199,6 +202,12 @@ mod tests {
         ] {
             assert_eq!(Address::normalise(wrong, &CrateNormaliser), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn m5_a_second_at_sign_is_no_address() {
+        assert_eq!(Address::from_normalised("a@x@capulet.lit"), None);
+        assert!(Address::from_normalised("a@capulet.lit/x@y").is_some());
     }
 
     #[test]

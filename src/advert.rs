@@ -5,6 +5,7 @@ use minidom::rxml::{Namespace, NcName};
 
 use crate::matrix::Grant;
 use crate::permission::{Access, MessageAccess, PresenceAccess};
+use crate::xml;
 
 /// The message that tells `entity` what `host` grants it.
 ///
@@ -52,6 +53,12 @@ pub fn advertisement(grant: Option<&Grant>, host: &str, entity: &str, id: &str) 
 
 /// The advertisement as text; `None` where it holds a character that XML cannot.
 pub fn text(grant: Option<&Grant>, host: &str, entity: &str, id: &str) -> Option<String> {
+    let namespaces = grant
+        .into_iter()
+        .flat_map(|grant| grant.iq.keys().map(String::as_str));
+    if !namespaces.chain([host, entity, id]).all(xml::can_hold) {
+        return None;
+    }
     let mut out = Vec::new();
     advertisement(grant, host, entity, id).write_to(&mut out).ok()?;
     String::from_utf8(out).ok()
@@ -149,6 +156,12 @@ mod tests {
                 .children()
                 .all(|perm| perm.is("perm", "urn:xmpp:privilege:1"))
         );
+    }
+
+    #[test]
+    fn what_xml_cannot_hold_is_not_written() {
+        assert_eq!(text(None, "capulet.lit", "gate\u{0}way.lit", "x1"), None);
+        assert_eq!(text(None, "capulet.lit", "gateway.lit", "\u{ffff}"), None);
     }
 
     #[test]

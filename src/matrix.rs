@@ -236,10 +236,7 @@ mod tests {
             component("gateway.lit", "gateway.lit").entity(),
             Some("gateway.lit")
         );
-        assert_eq!(
-            component("gateway.lit", "gateway.lit/res").entity(),
-            Some("gateway.lit")
-        );
+        assert_eq!(component("gateway.lit", "gateway.lit/res").entity(), None);
         assert_eq!(component("gateway.lit", "mallory@gateway.lit").entity(), None);
         assert_eq!(component("gateway.lit", "capulet.lit").entity(), None);
     }

@@ -68,6 +68,12 @@ impl Writer {
     }
 }
 
+/// Whether XML 1.0 can hold every character of `text`.
+pub fn can_hold(text: &str) -> bool {
+    text.chars()
+        .all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..))
+}
+
 /// Appends `text`, escaped. In an attribute line breaks and tabs are escaped as well, because a
 /// parser turns bare ones into spaces (XML 1.0 section 3.3.3).
 fn escape(out: &mut String, text: &str, in_attribute: bool) {

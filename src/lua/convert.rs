@@ -9,7 +9,10 @@ use crate::verdict::Denial;
 /// A string argument; `function` and `argument` are for the error, which names what it got.
 pub(super) fn text(value: &LuaValue, function: &str, argument: &str) -> LuaResult<String> {
     match value {
-        LuaValue::String(text) => Ok(text.to_str()?.to_owned()),
+        LuaValue::String(bytes) => match bytes.to_str() {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(wrong(function, argument, "UTF-8", value)),
+        },
         other => Err(wrong(function, argument, "a string", other)),
     }
 }
@@ -76,13 +79,18 @@ pub(super) fn denied(lua: &Lua, denial: Denial) -> LuaResult<LuaMultiValue> {
 /// How deep a configuration is read; the deepest option there is has four levels.
 const CONFIG_DEPTH: usize = 6;
 
-/// A configuration value as plain data. Reads a bounded number of levels, so a table that contains
-/// itself is no danger.
+/// How many values of a configuration are read. What contains itself would grow with every level.
+const CONFIG_VALUES: usize = 100_000;
+
+/// A configuration value as plain data. Reads a bounded number of levels and of values, so a table
+/// that contains itself is no danger.
 pub(super) fn config(value: &LuaValue) -> LuaResult<Value> {
-    config_at(value, CONFIG_DEPTH)
+    let mut left = CONFIG_VALUES;
+    config_at(value, CONFIG_DEPTH, &mut left)
 }
 
-fn config_at(value: &LuaValue, depth: usize) -> LuaResult<Value> {
+fn config_at(value: &LuaValue, depth: usize, left: &mut usize) -> LuaResult<Value> {
+    *left = left.saturating_sub(1);
     Ok(match value {
         LuaValue::Nil => Value::Nil,
         LuaValue::Boolean(value) => Value::Bool(*value),
@@ -94,10 +102,14 @@ fn config_at(value: &LuaValue, depth: usize) -> LuaResult<Value> {
             Err(_) => Value::Other("string that is no UTF-8"),
         },
         LuaValue::Table(_) if depth == 0 => Value::Other("table nested too deeply"),
+        LuaValue::Table(_) if *left == 0 => Value::Other("table too large"),
         LuaValue::Table(table) => {
             let mut entries = Vec::new();
             table.for_each(|key: LuaValue, value: LuaValue| {
-                entries.push((config_at(&key, depth - 1)?, config_at(&value, depth - 1)?));
+                entries.push((
+                    config_at(&key, depth - 1, left)?,
+                    config_at(&value, depth - 1, left)?,
+                ));
                 Ok(())
             })?;
             Value::Table(entries)

@@ -4,6 +4,7 @@
 //! loaded over a reload of the module, and all hosts share it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use mlua::prelude::*;
@@ -346,10 +347,13 @@ fn roster_push(
 /// `roster_changes(before, after)`: the contacts whose visible item differs between two rosters, or
 /// parts of rosters, either of which may be nil (R7, R8).
 fn roster_changes(core: &Core, lua: &Lua, (before, after, ..): Args) -> LuaResult<LuaMultiValue> {
-    let (before, after) = (
-        rosters::visible(&before, &core.keys),
-        rosters::visible(&after, &core.keys),
-    );
+    let part = |value: LuaValue, name: &str| match value {
+        LuaValue::Nil => Ok(BTreeMap::new()),
+        value => {
+            convert::table(value, "roster_changes", name).map(|table| rosters::visible(&table, &core.keys))
+        }
+    };
+    let (before, after) = (part(before, "before")?, part(after, "after")?);
     roster::changed(&before, &after).into_lua_multi(lua)
 }
 

@@ -48,21 +48,19 @@ pub(super) fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(Stri
     }
 }
 
-/// The contacts of a stored roster, or of a part of one, by JID; nil is empty. Rows that are no
-/// contacts are left out (R8).
-pub(super) fn visible(stored: &LuaValue, keys: &Keys) -> BTreeMap<String, Item> {
+/// The contacts of a stored roster, or of a part of one, by JID. Rows that are no contacts are left
+/// out (R8).
+pub(super) fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
-    if let LuaValue::Table(stored) = stored {
-        // The closure never fails, and neither does reading a table.
-        let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
-            if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
-                && string(&item, &keys.subscription).is_some()
-            {
-                items.insert(owned(&jid), read_item(&item, keys));
-            }
-            Ok(())
-        });
-    }
+    // The closure never fails, and neither does reading a table.
+    let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
+        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
+            && string(&item, &keys.subscription).is_some()
+        {
+            items.insert(owned(&jid), read_item(&item, keys));
+        }
+        Ok(())
+    });
     items
 }
 

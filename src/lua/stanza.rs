@@ -14,7 +14,8 @@ use crate::ns;
 /// Whatever has the wrong type reads as absent, which the core refuses.
 #[derive(Clone, Debug)]
 pub(super) struct LuaTag {
-    table: LuaTable,
+    /// `None` for something else in the place of an element: it has no name, and nothing in it.
+    table: Option<LuaTable>,
     attr: Option<LuaTable>,
     tags: Option<LuaTable>,
     /// The namespace of the parent, for an element without one of its own.
@@ -28,7 +29,7 @@ impl LuaTag {
         let attr = sub_table(&table, &keys.attr);
         let tags = sub_table(&table, &keys.tags);
         LuaTag {
-            table,
+            table: Some(table),
             attr,
             tags,
             inherited,
@@ -37,7 +38,7 @@ impl LuaTag {
     }
 
     /// The table itself, to be handed back.
-    pub(super) fn into_table(self) -> LuaTable {
+    pub(super) fn into_table(self) -> Option<LuaTable> {
         self.table
     }
 }
@@ -68,7 +69,10 @@ pub(super) fn owned(text: &LuaString) -> String {
 
 impl Tag for LuaTag {
     fn name(&self) -> String {
-        string(&self.table, &self.keys.name).unwrap_or_default()
+        self.table
+            .as_ref()
+            .and_then(|table| string(table, &self.keys.name))
+            .unwrap_or_default()
     }
 
     fn namespace(&self) -> String {
@@ -89,15 +93,24 @@ impl Tag for LuaTag {
     fn child(&self, index: usize) -> Option<LuaTag> {
         match self.tags.as_ref()?.raw_get(index + 1) {
             Ok(LuaValue::Table(table)) => Some(LuaTag::new(table, Some(self.namespace()), &self.keys)),
-            _ => None,
+            // Counted as a child, so it must not be passed over as if it were none.
+            _ => Some(LuaTag {
+                table: None,
+                attr: None,
+                tags: None,
+                inherited: None,
+                keys: Rc::clone(&self.keys),
+            }),
         }
     }
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for index in 1..=self.table.raw_len() {
-            if let Ok(LuaValue::String(part)) = self.table.raw_get(index) {
-                text.push_str(&owned(&part));
+        if let Some(table) = &self.table {
+            for index in 1..=table.raw_len() {
+                if let Ok(LuaValue::String(part)) = table.raw_get(index) {
+                    text.push_str(&owned(&part));
+                }
             }
         }
         text
