@@ -33,7 +33,7 @@ BUSTED := lua5.4 $$(command -v busted)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all build demo test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
+.PHONY: all build bench demo test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
 
 all: build ## the default: build
 
@@ -69,6 +69,10 @@ test-prosody13: build ## the same on Prosody 13, in a throwaway Debian 13 root (
 	@root=$$(spec/support/prosody13.sh) && \
 	echo "PROSODY_ROOT=$$root $(PYTEST) spec/server $(ARGS)" && \
 	PROSODY_ROOT=$$root $(PYTEST) spec/server $(ARGS)
+
+bench: build ## a real server without the module, with the community's, with ours: ARGS="--quick", see spec/bench
+	@$(SETUP) server
+	@target/venv/bin/python spec/bench/bench.py $(ARGS)
 
 lint: ## rustfmt, clippy with warnings denied, luacheck
 	@$(SETUP) build lint

@@ -1,0 +1,221 @@
+"""Results as a line on the terminal, a Markdown table and an SVG chart."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from xml.sax.saxutils import escape
+
+NO_MODULE = "none"
+COMMUNITY = "community"
+OURS = "ours"
+
+COLOURS = {NO_MODULE: "#8b949e", "none2": "#b8c0c8", COMMUNITY: "#d29922", OURS: "#1f6feb"}
+
+
+def median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def spread(values: list[float]) -> float:
+    """Half the distance between the quartiles, as a share of the median."""
+    if len(values) < 3:
+        return 0.0
+    low, middle, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2 / middle if middle else 0.0
+
+
+def duration(microseconds: float) -> str:
+    """With as many digits as mean something."""
+    if microseconds >= 1000:
+        return f"{microseconds / 1000:.3g} ms"
+    return f"{microseconds:.3g} µs"
+
+
+def ratio(result: dict, of: str, over: str) -> tuple[float, float] | None:
+    """How often `over` costs what `of` does: the median over rounds of the same moment, and its spread."""
+    pair = [result["contenders"].get(name, {}).get("us") for name in (of, over)]
+    if not all(pair):
+        return None
+    ratios = [b / a for a, b in zip(*pair, strict=False) if a > 0]
+    return median(ratios), spread(ratios)
+
+
+def difference(result: dict, of: str, over: str) -> float | None:
+    """By what share `over` costs more than `of`, for differences far below the noise.
+
+    Whatever else goes on in the machine only ever adds to a figure, so the better quarter of each is compared.
+    """
+    pair = [result["contenders"].get(name, {}).get("us") for name in (of, over)]
+    if not all(pair) or min(map(len, pair)) < 2:
+        return None
+    a, b = (statistics.quantiles(values, n=4)[0] for values in pair)
+    return b / a - 1
+
+
+def lost(entry: dict) -> str:
+    return f" ({entry['good']:,} of {entry['asked']:,} answered)" if entry["good"] < entry["asked"] else ""
+
+
+def progress(result: dict, columns, seconds: float):
+    """One line as soon as an operation is through."""
+    parts = []
+    for column in columns:
+        entry = result["contenders"].get(column.name)
+        if entry and entry["us"]:
+            note = f" [{entry['note']}]" if entry.get("note") else ""
+            parts.append(f"{column.name} {duration(median(entry['us']))} ±{spread(entry['us']):.0%}{lost(entry)}{note}")
+    print(f"{result['title']:<62} {'; '.join(parts)}  ({seconds:.0f} s)", flush=True)
+
+
+def _further_entity(run: dict, name: str) -> tuple[float, int] | None:
+    """What each further privileged entity adds to a presence change, and over how many rounds."""
+    rows = {
+        row["entities"]: row["contenders"][name]["us"]
+        for key, row in run["operations"].items()
+        if key.startswith("presence-") and name in row["contenders"] and row["entities"]
+    }
+    if len(rows) < 2:
+        return None
+    few, many = min(rows), max(rows)
+    return (median(rows[many]) - median(rows[few])) / (many - few), min(len(rows[few]), len(rows[many]))
+
+
+def _shown(run: dict) -> list[str]:
+    return [name for name in run["columns"] if name != "none2"]
+
+
+def _row(run: dict, result: dict) -> list[str]:
+    cells = [result["title"]]
+    for name in _shown(run):
+        entry = result["contenders"].get(name)
+        cells.append(f"{duration(median(entry['us']))} ±{spread(entry['us']):.0%}{lost(entry)}" if entry else "")
+    for of, over in ((OURS, COMMUNITY), (NO_MODULE, OURS)):
+        found = ratio(result, of, over)
+        if not found:
+            cells.append("")
+        elif result["plain"]:
+            less_noisy = difference(result, of, over)
+            cells.append("" if less_noisy is None else f"{less_noisy:+.1%}")
+        else:
+            cells.append(f"{found[0]:.1f}x")
+    delays = [result["contenders"].get(name, {}).get("ping_ms") for name in _shown(run)]
+    cells.append(" / ".join(f"{median(delay):.1f}" if delay else "-" for delay in delays))
+    return cells
+
+
+def markdown(run: dict) -> str:
+    """The table for the README."""
+    shown = _shown(run)
+    head = ["operation", *(run["columns"][name] for name in shown), "community / this", "this over no module", "worst ping, ms"]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    for result in run["operations"].values():
+        lines.append("| " + " | ".join(_row(run, result)) + " |")
+    further = {name: _further_entity(run, name) for name in shown}
+    if any(further.values()):
+        cells = [duration(found[0]) if found else "" for found in further.values()]
+        times = ""
+        if further.get(OURS) and further.get(COMMUNITY) and further[OURS][0] > 0:
+            times = f"{further[COMMUNITY][0] / further[OURS][0]:.1f}x"
+        lines.append("| presence change, each further entity | " + " | ".join(cells) + f" | {times} |  |  |")
+    return "\n".join(lines) + "\n\n" + notes(run) + "\n"
+
+
+def notes(run: dict) -> str:
+    """How it was measured, and how noisy it was."""
+    machine = run["machine"]
+    rounds = [len(entry["us"]) for row in run["operations"].values() for entry in row["contenders"].values()]
+    spreads = [spread(entry["us"]) for row in run["operations"].values() for entry in row["contenders"].values()]
+    lines = [
+        "Processor time of the server process per operation: median over rounds, ± half the distance between the quartiles. "
+        f"Prosody {machine['prosody']}, log level info, no TLS, {machine['processor']}, {machine['processors']} processors. "
+        f"{min(rounds)} to {max(rounds)} rounds per figure, the servers taking turns; median spread {median(spreads):.1%}; "
+        f"{run['seconds']} s in all; load average {machine['load'][0]} before and {machine['load'][1]} after; "
+        f"version {machine['commit']}{', quick run' if run['quick'] else ''}. "
+        "Worst ping: how long a second client waited at most for an answer meanwhile "
+        f"({' / '.join(run['columns'][name] for name in _shown(run))})."
+    ]
+    twins = [found for row in run["operations"].values() if (found := difference(row, NO_MODULE, "none2")) is not None]
+    if twins:
+        lines.append(
+            "Differences in percent compare the better quarter of all rounds. Two servers without the module, measured the "
+            f"same way, differed by {', '.join(f'{found:+.1%}' for found in twins)}: no smaller difference means anything."
+        )
+    memory = {
+        group: {name: found for name, found in servers.items() if name in _shown(run)} for group, servers in run["memory_mib"].items()
+    }
+    for group, servers in memory.items():
+        figures = "; ".join(
+            f"{run['columns'][name]} {found['started']['now']:.1f} at start, {found['ended']['now']:.1f} at the end, "
+            f"{found['ended']['peak']:.1f} at most"
+            for name, found in servers.items()
+            if "ended" in found
+        )
+        if group in ("privileged", "connect") and figures:
+            lines.append(f"Resident memory in MiB, operations of group {group}: {figures}.")
+    return "\n\n".join(lines)
+
+
+def summary(run: dict) -> str:
+    """The table for the terminal."""
+    rows = [
+        ["operation", *(run["columns"][name] for name in _shown(run)), "community / this", "over none", "worst ping, ms"],
+        *(_row(run, result) for result in run["operations"].values()),
+    ]
+    for name in _shown(run):
+        found = _further_entity(run, name)
+        if found:
+            rows.append([f"presence change, each further entity: {run['columns'][name]} {duration(found[0])}"])
+    widths = [max(len(row[i]) for row in rows if len(row) > 1) for i in range(len(rows[0]))]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=False)))
+        for row in rows
+    )
+    return "\n" + text.rstrip() + "\n\n" + notes(run)
+
+
+def chart(run: dict) -> str:
+    """How many times dearer each operation is with the community's module than with ours: bars on a log scale."""
+    bars = []
+    for result in run["operations"].values():
+        found = ratio(result, OURS, COMMUNITY)
+        if found and not result["plain"]:
+            figures = f"{duration(median(result['contenders'][COMMUNITY]['us']))} → {duration(median(result['contenders'][OURS]['us']))}"
+            bars.append((result["title"], found[0], figures))
+    row, left, width, right = 26, 430, 360, 190
+    top = 64
+    height = top + row * len(bars) + 40
+    most = max([value for _, value, _ in bars] + [10])
+    # A log scale from a half, so that what is no faster is seen as well.
+    low, high = math.log10(0.5), math.log10(most * 1.1)
+
+    def x(value: float) -> float:
+        return left + (math.log10(max(value, 0.5)) - low) / (high - low) * width
+
+    out = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{left + width + right}' height='{height}' "
+        f"viewBox='0 0 {left + width + right} {height}' font-family='system-ui, sans-serif' font-size='13' role='img'>",
+        "<title>How many times less processor time this module takes than the community module</title>",
+        "<rect width='100%' height='100%' fill='#ffffff'/>",
+        "<text x='16' y='26' font-size='16' font-weight='600' fill='#1f2328'>Processor time, community module over this module</text>",
+        f"<text x='16' y='46' fill='#59636e'>Prosody {escape(run['machine']['prosody'])}; longer is better; "
+        "beside the bars: community → this, per operation</text>",
+    ]
+    for tick in (1, 2, 5, 10, 20, 50, 100):
+        if tick <= most * 1.1:
+            colour = "#59636e" if tick == 1 else "#d1d9e0"
+            out.append(
+                f"<line x1='{x(tick):.1f}' y1='{top}' x2='{x(tick):.1f}' y2='{height - 30}' stroke='{colour}'/>"
+                f"<text x='{x(tick):.1f}' y='{height - 12}' text-anchor='middle' fill='#59636e'>{tick}x</text>"
+            )
+    for index, (title, value, figures) in enumerate(bars):
+        y = top + row * index
+        start, end = sorted((x(1), x(value)))
+        out.append(
+            f"<text x='{left - 10}' y='{y + 17}' text-anchor='end' fill='#1f2328'>{escape(title)}</text>"
+            f"<rect x='{start:.1f}' y='{y + 5}' width='{max(end - start, 1):.1f}' height='16' rx='2' fill='{COLOURS[OURS]}'/>"
+            f"<text x='{end + 6:.1f}' y='{y + 17}' fill='#1f2328'><tspan font-weight='600'>{value:.1f}x</tspan>"
+            f"<tspan fill='#59636e'>  {escape(figures)}</tspan></text>"
+        )
+    return "\n".join([*out, "</svg>"]) + "\n"
