@@ -11,7 +11,6 @@ local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
 
 local hosts = prosody.hosts;
-local core_post_stanza = prosody.core_post_stanza;
 
 local slice_time = 0.004; -- seconds of work between two turns of the event loop
 local slice_pause = 0.02; -- seconds until the next slice
@@ -109,6 +108,9 @@ return function (core, native, accounts, entities, id_prefix)
 		end
 	end
 
+	-- The account whose contact on this server is being asked right now, and for whom.
+	local answer_to, answer_for;
+
 	local function on_presence(event)
 		local stanza = event.stanza;
 		if not is_plain(stanza) then
@@ -121,7 +123,10 @@ return function (core, native, accounts, entities, id_prefix)
 			return;
 		end
 		local to = stanza.attr.to;
-		if to then
+		if to and to == answer_to then
+			offer_contact({ answer_for }, (jid_split(to)), stanza);
+			return true;
+		elseif to then
 			if sees_contacts then
 				offer_contact(watchers, (jid_split(to)), stanza);
 			end
@@ -135,33 +140,39 @@ return function (core, native, accounts, entities, id_prefix)
 
 	--- What an entity is told when it connects
 
-	-- Presence of a contact on this server, as far as it lets the account see it. Gives whether the
-	-- contact needs no further asking.
-	local function answer_locally(watcher, account, username, contact, contact_host)
-		local node = jid_split(contact);
-		local user = node and contact_host.sessions and contact_host.sessions[node];
-		if not user then
-			return true; -- offline, or the host itself
-		end
-		if not rostermanager.is_contact_subscribed(node, contact_host.host, account) then
-			return false;
-		end
-		for _, session in pairs(user.sessions) do
-			if session.presence then
-				offer_contact({ watcher }, username, session.presence);
-			end
-		end
+	local function ignore()
 		return true;
 	end
 
-	local function ask_contact(watcher, account, username, contact, pause)
+	-- Asks a contact for its presence in the name of an account, the way a client of it would.
+	local function probe(username, account, contact)
+		accounts.post_as(username, account, st.presence({ type = "probe", to = contact, id = probe_id }), ignore);
+	end
+
+	-- A contact on this server answers before the question is through. What it lets the account see
+	-- is for the entity alone, since clients of the account have it already. Gives whether the contact
+	-- needs no further asking.
+	local function ask_locally(watcher, username, account, contact, contact_host)
+		local node = jid_split(contact);
+		if not (node and contact_host.sessions and contact_host.sessions[node]) then
+			return true; -- offline, or the host itself
+		elseif not rostermanager.is_contact_subscribed(node, contact_host.host, account) then
+			return false; -- but to somebody else it may be; and it would cancel the subscription
+		end
+		answer_to, answer_for = account, watcher;
+		probe(username, account, contact);
+		answer_to, answer_for = nil, nil;
+		return true;
+	end
+
+	local function ask_contact(watcher, username, account, contact, pause)
 		local _, domain = jid_split(contact);
 		if not core.may_see(watcher.entity, "contact", username, contact) then
 			return;
 		end
 		local contact_host = hosts[domain];
 		if contact_host and contact_host.type == "local" then
-			watcher.asked[contact] = answer_locally(watcher, account, username, contact, contact_host) or nil;
+			watcher.asked[contact] = ask_locally(watcher, username, account, contact, contact_host) or nil;
 			return;
 		end
 		watcher.asked[contact] = true;
@@ -170,7 +181,7 @@ return function (core, native, accounts, entities, id_prefix)
 			return; -- there is nobody to answer
 		end
 		pause(1);
-		core_post_stanza(host_session, st.presence({ type = "probe", from = account, to = contact, id = probe_id }));
+		probe(username, account, contact);
 	end
 
 	local function ask_contacts(watcher, username, roster, pause)
@@ -183,8 +194,10 @@ return function (core, native, accounts, entities, id_prefix)
 			end
 		end
 		for _, contact in ipairs(contacts) do
-			if not watcher.asked[contact] then
-				ask_contact(watcher, account, username, contact, pause);
+			if not accounts.exists(username) then
+				return;
+			elseif not watcher.asked[contact] then
+				ask_contact(watcher, username, account, contact, pause);
 			end
 			pause(0);
 		end
@@ -262,6 +275,7 @@ return function (core, native, accounts, entities, id_prefix)
 			local probes = asked_now;
 			asked_now = 0;
 			local ok, err = coroutine.resume(work, watcher, pause);
+			answer_to, answer_for = nil, nil; -- also where a handler has failed
 			if not ok then
 				module:log("error", "Telling %s the presence of %s stopped: %s", watcher.address, host, err);
 			end
