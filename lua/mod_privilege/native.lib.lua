@@ -51,7 +51,8 @@ if not file then
 end
 local open, problem = loadlib(file, "luaopen_"..name);
 if not open then
-	error(("mod_privilege cannot start on %s: its native library %s does not load (%s); %s")
+	error(("mod_privilege cannot start on %s: its native library %s does not load (%s); %s, "
+		.."and restart the server if it has loaded the wrong file before")
 		:format(module.host, file, problem, how_to_build), 0);
 end
 local native = open(name, file);

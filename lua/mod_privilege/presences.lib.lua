@@ -144,9 +144,12 @@ return function (core, native, accounts, entities, id_prefix)
 		return true;
 	end
 
-	-- Asks a contact for its presence in the name of an account, the way a client of it would.
+	-- Asks a contact for its presence in the name of an account, the way a client of it would. The account
+	-- may have gone since the last slice.
 	local function probe(username, account, contact)
-		accounts.post_as(username, account, st.presence({ type = "probe", to = contact, id = probe_id }), ignore);
+		if accounts.exists(username) then
+			accounts.post_as(username, account, st.presence({ type = "probe", to = contact, id = probe_id }), ignore);
+		end
 	end
 
 	-- A contact on this server answers before the question is through. What it lets the account see
@@ -194,9 +197,7 @@ return function (core, native, accounts, entities, id_prefix)
 			end
 		end
 		for _, contact in ipairs(contacts) do
-			if not accounts.exists(username) then
-				return;
-			elseif not watcher.asked[contact] then
+			if not watcher.asked[contact] then
 				ask_contact(watcher, username, account, contact, pause);
 			end
 			pause(0);
