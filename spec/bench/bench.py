@@ -20,12 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 
+# The harness of the server tests.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "server"))
 
-import report  # noqa: E402
-from harness import REPO  # noqa: E402
-from operations import Done, Operation, groups, takes_part  # noqa: E402
-from subjects import Contender, Subject, contenders  # noqa: E402
+from harness import REPO
+
+import report
+from operations import Done, Operation, groups, takes_part
+from subjects import Contender, Subject, contenders
 
 OUTPUT = REPO / "target" / "bench"
 PUBLISHED = REPO / "spec" / "bench"

@@ -47,7 +47,7 @@ class Link:
     def __init__(self, connection: Connection):
         self.connection = connection
         self.jid = connection.jid
-        self._socket: socket.socket = connection._socket  # noqa: SLF001
+        self._socket: socket.socket = connection._socket
         self._socket.setblocking(False)
         self._out = bytearray()
         self._tail = b""

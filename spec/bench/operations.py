@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from harness import Prosody
+
 from load import IqResponder, Link, Pinger, wait
 from subjects import ECHO, ENTITIES, HOST, PARTNER, PUSHED, Subject
-
-from harness import Prosody
 
 ENTITY = ENTITIES[0]
 JULIET = f"juliet@{HOST}"

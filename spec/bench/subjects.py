@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import IQ_GRANTS, REPO, Prosody
+
 from load import Link, Pinger, ProcessClock
 
 HOST = "capulet.lit"

@@ -1,0 +1,331 @@
+//! What the core costs by itself, without Lua and without a server: `make bench-core`.
+//!
+//! Stanzas come out of XML text, so reading an envelope here is reading a `minidom::Element`; what
+//! reading the server's tables costs on top is measured from the other side, by `spec/bench/border.lua`.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use criterion::{BatchSize, Criterion, Throughput};
+use minidom::Element;
+use privilege_native::address::{CrateNormaliser, Normaliser};
+use privilege_native::config::{self, Server, Value};
+use privilege_native::in_flight::{Ledger, Request};
+use privilege_native::matrix::{Grant, PermissionMatrix, Sender};
+use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
+use privilege_native::presence::{Fingerprint, Fingerprinter, Memory};
+use privilege_native::roster::{self, IqHead, Item, RosterWriter, Subscription};
+use privilege_native::{envelope, iq, message, ns};
+
+const HOST: &str = "capulet.lit";
+const ENTITY: &str = "pubsub.capulet.lit";
+const JULIET: &str = "juliet@capulet.lit";
+
+const SENDER: Sender<'static> = Sender {
+    session_type: "component",
+    host: ENTITY,
+    username: None,
+    from: ENTITY,
+    acting: false,
+};
+
+/// A server that serves whatever it is asked for.
+struct AnyServer;
+
+impl Normaliser for AnyServer {
+    fn jid(&self, raw: &str) -> Option<String> {
+        CrateNormaliser.jid(raw)
+    }
+    fn username(&self, raw: &str) -> Option<String> {
+        CrateNormaliser.username(raw)
+    }
+}
+
+impl Server for AnyServer {
+    fn serves(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// Returns its input: what the core itself costs, without anybody's address rules.
+struct NoNormaliser;
+
+impl Normaliser for NoNormaliser {
+    fn jid(&self, raw: &str) -> Option<String> {
+        Some(raw.to_owned())
+    }
+    fn username(&self, raw: &str) -> Option<String> {
+        Some(raw.to_owned())
+    }
+}
+
+fn matrix() -> PermissionMatrix {
+    let mut matrix = PermissionMatrix::new(HOST);
+    let iq = [
+        (ns::ROSTER, Access::Get),
+        ("http://jabber.org/protocol/pubsub", Access::Both),
+        ("urn:xmpp:ping", Access::Get),
+    ];
+    matrix.insert(
+        ENTITY.to_owned(),
+        Grant {
+            roster: Access::Both,
+            message: MessageAccess::Outgoing,
+            presence: PresenceAccess::Roster,
+            iq: iq
+                .map(|(namespace, access)| (namespace.to_owned(), access))
+                .into(),
+            ..Grant::default()
+        },
+    );
+    matrix
+}
+
+fn privileged_message() -> String {
+    format!(
+        "<message xmlns='jabber:client' from='{ENTITY}' to='{HOST}' id='o'>\
+         <privilege xmlns='{}'><forwarded xmlns='{}'>\
+         <message xmlns='jabber:client' from='{JULIET}' to='romeo@montague.lit/orchard' type='chat' id='i'>\
+         <body>Shall I hear more, or shall I speak at this?</body>\
+         <active xmlns='http://jabber.org/protocol/chatstates'/></message></forwarded></privilege></message>",
+        ns::PRIVILEGE,
+        ns::FORWARD
+    )
+}
+
+fn privileged_iq() -> String {
+    format!(
+        "<iq xmlns='jabber:client' from='{ENTITY}' to='{JULIET}' id='o' type='get'><privileged_iq xmlns='{}'>\
+         <iq xmlns='jabber:client' type='get' to='{HOST}' id='i'><ping xmlns='urn:xmpp:ping'/></iq>\
+         </privileged_iq></iq>",
+        ns::PRIVILEGE
+    )
+}
+
+fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
+    let matrix = matrix();
+    let message: Element = privileged_message().parse()?;
+    let iq: Element = privileged_iq().parse()?;
+    let stranger = Sender {
+        host: "stranger.lit",
+        from: "stranger.lit",
+        ..SENDER
+    };
+
+    let mut group = c.benchmark_group("message");
+    group.bench_function("envelope", |b| {
+        b.iter(|| envelope::read_message(black_box(&&message)).is_ok());
+    });
+    group.bench_function("judge, addresses taken as they are", |b| {
+        b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &NoNormaliser).is_ok());
+    });
+    group.bench_function("judge, addresses normalised by the jid crate", |b| {
+        b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &CrateNormaliser).is_ok());
+    });
+    group.bench_function("deny a stranger", |b| {
+        b.iter(|| message::judge(&matrix, &stranger, black_box(&&message), &CrateNormaliser).is_err());
+    });
+    group.finish();
+
+    let mut group = c.benchmark_group("iq");
+    group.bench_function("envelope", |b| {
+        b.iter(|| envelope::read_iq(black_box(&&iq)).is_ok());
+    });
+    group.bench_function("judge, addresses taken as they are", |b| {
+        b.iter(|| iq::judge(&matrix, &SENDER, JULIET, "get", black_box(&&iq), &NoNormaliser).is_ok());
+    });
+    group.bench_function("deny a stranger", |b| {
+        b.iter(|| iq::judge(&matrix, &stranger, JULIET, "get", black_box(&&iq), &NoNormaliser).is_err());
+    });
+    group.finish();
+    Ok(())
+}
+
+fn contacts(count: usize) -> Vec<(String, Item)> {
+    let kinds = [
+        Subscription::Both,
+        Subscription::To,
+        Subscription::From,
+        Subscription::None,
+    ];
+    (0..count)
+        .zip(kinds.into_iter().cycle())
+        .map(|(number, subscription)| {
+            let mut item = Item {
+                subscription,
+                name: Some(format!("Contact Number {number}")),
+                ..Item::default()
+            };
+            if number % 2 == 0 {
+                item.groups.insert("Friends & family".to_owned());
+            }
+            (format!("contact{number:05}@verona.lit"), item)
+        })
+        .collect()
+}
+
+const RESULT: IqHead<'static> = IqHead {
+    kind: "result",
+    from: JULIET,
+    to: ENTITY,
+    id: "o",
+};
+
+fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
+    const ITEMS: usize = 5_000;
+    let contacts = contacts(ITEMS);
+    let set: Element = format!(
+        "<query xmlns='{}'><item jid='contact00042@verona.lit' name='Another' subscription='both'><group>Verona</group></item></query>",
+        ns::ROSTER
+    )
+    .parse()?;
+
+    let mut group = c.benchmark_group("roster");
+    group.bench_function("plan a set of one item", |b| {
+        let item = contacts.get(42).map(|(_, item)| item.clone());
+        b.iter(|| {
+            roster::read_set(black_box(&&set), JULIET, &NoNormaliser)
+                .and_then(|sets| roster::plan(sets, |_| item.clone()))
+                .is_ok()
+        });
+    });
+    group.throughput(Throughput::Elements(ITEMS as u64));
+    group.bench_function("write 5,000 items", |b| {
+        b.iter(|| {
+            let mut writer = RosterWriter::new(&RESULT, Some("17"), 4096);
+            for (jid, item) in black_box(&contacts) {
+                writer.whole(jid, Some(item));
+            }
+            writer.finish()
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+/// A presence of somebody, as full of information as presences are.
+fn fingerprint(number: usize, status: &str) -> Fingerprint {
+    let mut print = Fingerprinter::new(&format!("contact{number}@verona.lit/phone"), None);
+    print.open("status", ns::CLIENT, &mut []);
+    print.text(status);
+    print.close();
+    print.finish()
+}
+
+fn presence(c: &mut Criterion) {
+    const SENDERS: usize = 1_000_000;
+    let prints: Vec<Fingerprint> = (0..SENDERS).map(|number| fingerprint(number, "here")).collect();
+    let mut memory = Memory::new(1 << 20);
+    for print in &prints {
+        memory.learn(*print);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let each = memory.bytes() as f64 / memory.len() as f64;
+    println!(
+        "presence memory: {SENDERS} senders told, {} remembered in {} bytes, {each:.1} bytes each",
+        memory.len(),
+        memory.bytes()
+    );
+
+    let mut group = c.benchmark_group("presence memory of a million");
+    let mut next = prints.iter().cycle();
+    group.bench_function("knows", |b| {
+        b.iter(|| next.next().is_some_and(|print| memory.knows(*print)));
+    });
+    let changes: Vec<Fingerprint> = (0..SENDERS).map(|number| fingerprint(number, "away")).collect();
+    let mut next = changes.iter().cycle();
+    group.bench_function("learn a change", |b| {
+        b.iter(|| {
+            if let Some(print) = next.next() {
+                memory.learn(*print);
+            }
+        });
+    });
+    group.bench_function("fingerprint", |b| {
+        b.iter(|| fingerprint(black_box(7), black_box("Sleeping, perchance dreaming")));
+    });
+    group.finish();
+}
+
+fn request(number: usize) -> Request {
+    Request {
+        entity: ENTITY.to_owned(),
+        reply_to: ENTITY.to_owned(),
+        outer_id: format!("outer-{number}"),
+        inner_id: format!("inner-{number}"),
+        account: JULIET.to_owned(),
+        to: Some(HOST.to_owned()),
+    }
+}
+
+fn ledger(c: &mut Criterion) {
+    const IN_FLIGHT: usize = 10_000;
+    let mut ledger = Ledger::new("privileged-bench-");
+    ledger.limits(IN_FLIGHT + 1, 120_000);
+    let mut now = 0;
+    for number in 1..IN_FLIGHT {
+        now += 1;
+        // The limit leaves room.
+        let _ = ledger.open(now, request(number));
+    }
+    let mut group = c.benchmark_group("ledger with 10,000 in flight");
+    group.bench_function("open and answer", |b| {
+        b.iter_batched(
+            || request(0),
+            |request| {
+                now += 1;
+                ledger
+                    .open(now, request)
+                    .map(|id| ledger.answer(&id, Some(HOST), JULIET))
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn configuration(c: &mut Criterion) {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let table = |entries: Vec<(&str, Value)>| {
+        Value::Table(
+            entries
+                .into_iter()
+                .map(|(key, value)| (text(key), value))
+                .collect(),
+        )
+    };
+    let grant = table(vec![
+        ("roster", text("both")),
+        ("message", text("outgoing")),
+        ("presence", text("roster")),
+        (
+            "iq",
+            table(vec![
+                ("http://jabber.org/protocol/pubsub", text("both")),
+                ("http://jabber.org/protocol/pubsub#owner", text("set")),
+                ("urn:xmpp:http:upload:0", text("get")),
+            ]),
+        ),
+    ]);
+    let names: Vec<String> = (0..100)
+        .map(|number| format!("gateway{number}.capulet.lit"))
+        .collect();
+    let options = table(names.iter().map(|name| (name.as_str(), grant.clone())).collect());
+    c.bench_function("compile the configuration of 100 entities", |b| {
+        b.iter(|| config::compile(HOST, black_box(&options), &AnyServer));
+    });
+}
+
+fn main() -> ExitCode {
+    let mut criterion = Criterion::default().configure_from_args();
+    let stanzas = judgements(&mut criterion).and_then(|()| rosters(&mut criterion));
+    if let Err(error) = stanzas {
+        eprintln!("a stanza of the benchmark is no XML: {error}");
+        return ExitCode::FAILURE;
+    }
+    presence(&mut criterion);
+    ledger(&mut criterion);
+    configuration(&mut criterion);
+    criterion.final_summary();
+    ExitCode::SUCCESS
+}
