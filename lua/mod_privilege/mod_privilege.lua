@@ -15,14 +15,21 @@ local nodeprep = require "util.encodings".stringprep.nodeprep;
 local new_random_id = require "util.id".medium;
 local configmanager = require "core.configmanager";
 
+local hosts, getconfig, rawget = prosody.hosts, configmanager.getconfig, rawget;
+
+-- Whether a domain is one of this server, active or to be. The table of the configuration answers for
+-- any host, unless raw.
+local function serves(domain)
+	return hosts[domain] ~= nil or rawget(getconfig(), domain) ~= nil;
+end
+
 local saved = module.saved_state or {};
 local id_prefix = saved.id_prefix or "privileged-"..new_random_id().."-";
 
 local native = module:require "native";
-local core = native.open(module.host, jid_prep, nodeprep, function (domain)
-	-- A host of the configuration may not be active yet. The table answers for any host, unless raw.
-	return not not (prosody.hosts[domain] or rawget(configmanager.getconfig(), domain));
-end, id_prefix);
+-- What the core holds, it holds for good: so none of these may refer to this module's environment, or
+-- neither would ever be collected.
+local core = native.open(module.host, jid_prep, nodeprep, serves, id_prefix);
 
 local accounts = module:require "accounts";
 local entities = module:require "entities"(core, saved.told);
