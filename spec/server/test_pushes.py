@@ -405,6 +405,16 @@ def test_r7_failed_saves_of_the_servers_own(server, component, stranger):
     stranger.send_presence("subscribed", JULIET, from_=CONTACT)
     stranger.sync()
     assert pushes(component) == []
+    # Nor a change of one contact, nor of several at once.
+    code = """
+        local r = rostermanager.load_roster("juliet", "capulet.lit");
+        r[contact].name = "X";
+        r["new@stranger.lit"] = { subscription = "none", groups = {} };
+        return not not rostermanager.save_roster("juliet", "capulet.lit", r, contact),
+            not not rostermanager.save_roster("juliet", "capulet.lit", r);
+    """
+    assert server.lua(code, contact=CONTACT) == [False, False]
+    assert pushes(component) == []
 
 
 def test_r7_only_who_may_see_the_roster(server):
