@@ -145,9 +145,12 @@ pub fn read_message<T: Tag>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> 
 /// Reads `<iq><privileged_iq><iq/>`; gives the envelope and the inner IQ.
 ///
 /// The namespace of the inner IQ and its type are left for the judgement (Q1); what is counted here
-/// is Q2: one inner IQ, one payload, an id.
+/// is Q2: one inner IQ, one payload, an id outside and inside.
 pub fn read_iq<T: Tag>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
     let wrong = |text: &str| Denial::bad_request("Q2", text);
+    if stanza.attribute("id").is_none() {
+        return Err(wrong("the outer <iq/> has no id"));
+    }
     if stanza.child_count() != 1 {
         return Err(wrong("the outer <iq/> has to hold exactly one <privileged_iq/>"));
     }

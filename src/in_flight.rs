@@ -82,11 +82,6 @@ impl Ledger {
         self.timeout = timeout;
     }
 
-    /// How every id made here begins.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// How many requests are in flight.
     pub fn len(&self) -> usize {
         self.requests.len()
@@ -212,15 +207,17 @@ impl Ledger {
             .collect()
     }
 
-    /// Everything needed to go on in another instance: the next number, and each request with its
-    /// number and deadline (L1).
-    pub fn export(&self) -> (u64, Vec<(u64, u64, Request)>) {
+    /// Takes out everything needed to go on in another instance: the next number, and each request
+    /// with its number and deadline (L1). What is answered afterwards is answered there.
+    pub fn export(&mut self) -> (u64, Vec<(u64, u64, Request)>) {
         let mut requests: Vec<_> = self
             .requests
-            .iter()
-            .map(|(number, (deadline, request))| (*number, *deadline, request.clone()))
+            .drain()
+            .map(|(number, (deadline, request))| (number, deadline, request))
             .collect();
         requests.sort_unstable_by_key(|(number, ..)| *number);
+        self.deadlines.clear();
+        self.per_entity.clear();
         (self.next, requests)
     }
 
@@ -252,7 +249,7 @@ pub fn withdrawn() -> Denial {
         ErrorType::Cancel,
         Condition::ServiceUnavailable,
         "L1",
-        "the privileged IQ was given up: the account or the permission is gone",
+        "the privileged IQ was given up: the account, the permission or the module is gone",
     )
 }
 
@@ -377,6 +374,7 @@ mod tests {
         next.import(number, requests);
         let other = next.open(0, request("a", JULIET, Some("x.lit"), "2")).unwrap();
         assert_ne!(id, other);
+        assert_eq!(ledger.answer(&id, Some("x.lit"), JULIET), Answer::Stray);
         assert_eq!(
             inner_id(next.answer(&id, Some("x.lit"), JULIET)).as_deref(),
             Some("1")

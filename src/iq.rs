@@ -120,12 +120,12 @@ pub fn no_account(host: &str) -> Denial {
     )
 }
 
-/// The refusal of an ad-hoc command in the name of an administrator: a grant of IQs is not a grant
-/// of the server.
-pub fn no_administration(host: &str) -> Denial {
+/// The refusal of what an administrator steers the server with, ad-hoc commands and messages to the
+/// server itself, in the name of one: a grant is not a grant of the server.
+pub fn no_administration(target: &str) -> Denial {
     Denial::forbidden(
         "Q3",
-        format!("ad-hoc commands cannot be sent in the name of an account that administers {host}"),
+        format!("this cannot be sent to {target} in the name of an account that may administer it"),
     )
 }
 
@@ -162,7 +162,7 @@ mod tests {
         let mut matrix = PermissionMatrix::new("capulet.lit");
         matrix.insert("pubsub.capulet.lit".into(), grant);
         let stanza: Element = format!(
-            "<iq xmlns='jabber:client'><privileged_iq xmlns='urn:xmpp:privilege:2'>{inner}</privileged_iq></iq>"
+            "<iq xmlns='jabber:client' id='o'><privileged_iq xmlns='urn:xmpp:privilege:2'>{inner}</privileged_iq></iq>"
         )
         .parse()
         .unwrap();

@@ -50,9 +50,14 @@ pub fn may_see(
     } else {
         domain == entity
     };
-    // An account that is excepted stays so when it is somebody's contact (C7).
-    let is_excepted = domain == host && node.is_some_and(|node| grant.scope.except.contains(node));
-    !is_own && !is_excepted
+    // An account that is excepted stays so when it is somebody's contact (C7). One that is covered
+    // is seen by its broadcasts alone (P1): what it sends to another account is directed presence.
+    let is_account = domain == host
+        && node.is_some_and(|node| {
+            let covered = occasion == Occasion::Contact && grant.scope.covers(node);
+            covered || grant.scope.except.contains(node)
+        });
+    !is_own && !is_account
 }
 
 /// Keys of all fingerprints: chosen anew in every process, so that nobody outside can make two

@@ -57,7 +57,27 @@ fn c7_an_account_out_of_scope_is_not_seen() {
     assert!(!sees("gw.lit", &grant, Contact, "nurse", "romeo@montague.lit/x"));
     assert!(sees("gw.lit", &grant, Contact, "juliet", "nurse@capulet.lit/x"));
     assert!(!sees("gw.lit", &grant, Contact, "juliet", "admin@capulet.lit/x"));
+    assert!(!sees("gw.lit", &grant, Account, "admin", "admin@capulet.lit/x"));
     assert!(sees("gw.lit", &grant, Contact, "juliet", "admin@montague.lit/x"));
+}
+
+#[test]
+fn p1_what_an_account_directs_at_another_is_not_seen() {
+    let grant = grant(PresenceAccess::Roster);
+    assert!(!sees(
+        "gw.lit",
+        &grant,
+        Occasion::Contact,
+        "nurse",
+        "juliet@capulet.lit/x"
+    ));
+    assert!(sees(
+        "gw.lit",
+        &grant,
+        Occasion::Account,
+        "juliet",
+        "juliet@capulet.lit/x"
+    ));
 }
 
 #[test]
@@ -68,7 +88,7 @@ fn p5_not_what_comes_from_the_entity_itself() {
         ("gw.lit", "someone@gw.lit/x", false),
         ("gw.lit", "someone@other.gw.lit/x", true),
         ("bot@capulet.lit", "bot@capulet.lit/x", false),
-        ("bot@capulet.lit", "nurse@capulet.lit/x", true),
+        ("bot@capulet.lit", "nurse@montague.lit/x", true),
     ] {
         assert_eq!(
             sees(entity, &grant, Occasion::Contact, "juliet", from),

@@ -185,7 +185,7 @@ fn iq_stanza(ask: &Ask, dress: &Dress) -> Element {
         ],
     );
     parsed(&format!(
-        "<iq xmlns='jabber:client'{}>{space}<privileged_iq xmlns='urn:xmpp:privilege:2'>{space}<iq xmlns='jabber:client'{inner}>{space}{payload}</iq></privileged_iq></iq>",
+        "<iq xmlns='jabber:client' id='o'{}>{space}<privileged_iq xmlns='urn:xmpp:privilege:2'>{space}<iq xmlns='jabber:client'{inner}>{space}{payload}</iq></privileged_iq></iq>",
         attributes(dress, &[])
     ))
 }

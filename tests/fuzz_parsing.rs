@@ -478,7 +478,7 @@ fn a_payload_is_never_looked_into() {
     let message = "<message xmlns='jabber:client'><privilege xmlns='urn:xmpp:privilege:2'>\
         <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='juliet@capulet.lit' to='a@b'>\
         *</message></forwarded></privilege></message>";
-    let iq = "<iq xmlns='jabber:client'><privileged_iq xmlns='urn:xmpp:privilege:2'>\
+    let iq = "<iq xmlns='jabber:client' id='o'><privileged_iq xmlns='urn:xmpp:privilege:2'>\
         <iq xmlns='jabber:client' type='get' id='i'>*</iq></privileged_iq></iq>";
     let query = "<query xmlns='jabber:iq:roster'><item jid='a@b'><group>*</group></item></query>";
     for (around, expected) in [(message, 1), (iq, 1), (query, 0), ("*", 0)] {

@@ -69,12 +69,20 @@ local function is_administrative(role)
 	return false;
 end
 
-local function administers(username)
+-- The roles that certainly administer nothing. What others may do is the administrator's invention.
+local ordinary = { ["prosody:guest"] = true, ["prosody:registered"] = true, ["prosody:member"] = true };
+
+-- Whether an account may administer this host, or another one of this server that it addresses. Each
+-- host has administrators of its own, and asks for them by JID.
+local function administers(username, target)
+	local jid = username.."@"..host;
 	if usermanager.get_user_role then
-		return is_administrative(usermanager.get_user_role(username, host));
+		local role = usermanager.get_user_role(username, host);
+		local role_there = prosody.hosts[target] and usermanager.get_jid_role(jid, target);
+		return role and not ordinary[role.name] or role_there and not ordinary[role_there.name] or false;
 	end
 	-- COMPAT 0.12: no roles of accounts, but a list of administrators
-	return usermanager.is_admin(username.."@"..host, host) and true or false;
+	return usermanager.is_admin(jid, host) or prosody.hosts[target] and usermanager.is_admin(jid, target) or false;
 end
 
 -- The role an account acts with through an entity: its own, unless that administers the server,
@@ -122,10 +130,16 @@ local function acting_session(username, bare_jid, send)
 	}, session_mt);
 end
 
--- Sends a stanza the way it would go had a client of the account sent it.
+-- Sends a stanza the way it would go had a client of the account sent it. An account may be offline here,
+-- which some handlers have never met: where one fails, the stanza has failed, and nothing else. Gives
+-- whether it went well.
 local function post_as(username, bare_jid, stanza, send)
 	stanza.attr.from = bare_jid;
-	return core_post_stanza(acting_session(username, bare_jid, send), stanza, true);
+	local ok, problem = pcall(core_post_stanza, acting_session(username, bare_jid, send), stanza, true);
+	if not ok then
+		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, bare_jid, problem);
+	end
+	return ok;
 end
 
 -- Sends a stanza of the host's own.

@@ -36,6 +36,20 @@ return function (core, saved)
 		return session.send(type(stanza) == "string" and xml_parse(stanza) or stanza);
 	end
 
+	-- The session of a stanza for the core to judge. The connection of a component whose host has been
+	-- deactivated may still be open; it is nobody's.
+	local nobody = {};
+	local function sender(session)
+		if session.type == "component" and session.conn then
+			local host = hosts[session.host];
+			local component = host and host.modules and host.modules.component;
+			if not component or component.session ~= session then
+				return nobody;
+			end
+		end
+		return session;
+	end
+
 	-- Watchers hear of "connected", "disconnected", "changed" (another grant), "kept" (over a reload), and
 	-- "configured".
 	local function notify(what, connection)
@@ -211,6 +225,7 @@ return function (core, saved)
 		get = function (address)
 			return connections[address];
 		end;
+		sender = sender;
 		deliver = deliver;
 		refresh = refresh;
 		save = save;

@@ -2,6 +2,7 @@
 
 local st = require "util.stanza";
 local time = require "util.time";
+local jid_host = require "util.jid".host;
 
 local sweep_interval = 1; -- seconds between two looks for requests that have waited too long
 
@@ -23,7 +24,7 @@ local function with_attributes(stanza, attr)
 	return copy;
 end
 
-return function (core, accounts, entities, refuse, id_prefix)
+return function (core, accounts, entities, refuse, id_prefix, link)
 	local host = module.host;
 	local host_session = prosody.hosts[host];
 	local prefix_length = #id_prefix;
@@ -33,8 +34,7 @@ return function (core, accounts, entities, refuse, id_prefix)
 		if connection then
 			return entities.deliver(connection, stanza);
 		end
-		-- A component's own stanzas may carry a resource, and an account's resource may not have sent
-		-- presence yet.
+		-- An account's resource that has not sent presence, or a component inside the server.
 		return prosody.core_route_stanza(host_session, stanza);
 	end
 
@@ -76,6 +76,9 @@ return function (core, accounts, entities, refuse, id_prefix)
 		return true;
 	end
 
+	-- A service may answer after this module has been reloaded.
+	link.take_answer = take_answer;
+
 	local function give_up(requests, error_type, condition, text)
 		for _, request in ipairs(requests) do
 			local original = st.stanza("iq", {
@@ -103,13 +106,13 @@ return function (core, accounts, entities, refuse, id_prefix)
 
 	local function handle(event)
 		local origin, stanza = event.origin, event.stanza;
-		local judged, inner, account, username, to, inner_id, is_command = core.judge_iq(origin, stanza);
+		local judged, inner, account, username, to, inner_id, is_command = core.judge_iq(entities.sender(origin), stanza);
 		if not judged then
 			return refuse(event, judged, inner, account, username, to);
 		elseif not accounts.exists(username) then
 			return refuse(event, core.no_account("iq"));
-		elseif is_command and accounts.administers(username) then
-			return refuse(event, core.no_administration());
+		elseif is_command and accounts.administers(username, jid_host(to or account)) then
+			return refuse(event, core.no_administration(to or account));
 		end
 		local id, error_type, condition, text, rule = core.open_request(origin, stanza, account, to, inner_id, now());
 		if not id then
@@ -120,11 +123,11 @@ return function (core, accounts, entities, refuse, id_prefix)
 		local entity_address = stanza.attr.from;
 		accounts.leave_out_client_namespace(inner);
 		inner.attr.id, inner.attr.to = id, to;
-		accounts.post_as(username, account, inner, function (reply)
+		local posted = accounts.post_as(username, account, inner, function (reply)
 			if reply.name == "iq" then
 				local kind = reply.attr.type;
-				if kind == "result" or kind == "error" then
-					take_answer(reply, account);
+				if (kind == "result" or kind == "error") and link.take_answer then
+					link.take_answer(reply, account);
 				end
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- What a service sends ahead of its answer, such as messages out of the archive.
@@ -138,6 +141,9 @@ return function (core, accounts, entities, refuse, id_prefix)
 			end
 			return true;
 		end);
+		if not posted and core.cancel_request(id) then
+			origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The server failed to handle this IQ"));
+		end
 		return true;
 	end
 
@@ -164,6 +170,9 @@ return function (core, accounts, entities, refuse, id_prefix)
 		if (attr.type == "result" or attr.type == "error") and attr.id
 		and attr.id:sub(1, prefix_length) == id_prefix then
 			local origin = event.origin;
+			if origin.type == "component" and jid_host(attr.from) ~= origin.host then
+				return true; -- validate_from_addresses is off: it may say it is anybody
+			end
 			return take_answer(event.stanza, attr.to or origin.username.."@"..origin.host) or nil;
 		end
 	end, 10);

@@ -11,6 +11,7 @@ end
 
 local st = require "util.stanza";
 local jid_prep = require "util.jid".prep;
+local jid_host = require "util.jid".host;
 local nodeprep = require "util.encodings".stringprep.nodeprep;
 local new_random_id = require "util.id".medium;
 local configmanager = require "core.configmanager";
@@ -44,35 +45,39 @@ end
 
 --- Messages
 
+local xmlns_privilege = { ["urn:xmpp:privilege:2"] = true, ["urn:xmpp:privilege:1"] = true };
+
 local function handle_message(event)
 	local stanza = event.stanza;
 	-- The cheap test, for the sake of everybody else's messages.
 	local found = false;
 	for _, tag in ipairs(stanza.tags) do
-		if tag.name == "privilege" then
+		if tag.name == "privilege" and xmlns_privilege[tag.attr.xmlns] then
 			found = true;
 			break;
 		end
 	end
 	if not found then
 		return;
-	end
-	local judged, inner, from, to, username = core.judge_message(event.origin, stanza);
-	if judged == nil then
-		return;
 	elseif stanza.attr.type == "error" then
 		return true; -- the bounce of an advertisement, or nothing we answer (M6)
-	elseif not judged then
+	end
+	local judged, inner, from, to, username = core.judge_message(entities.sender(event.origin), stanza);
+	if not judged then
 		return refuse(event, judged, inner, from, to, username);
 	elseif username and not accounts.exists(username) then
 		return refuse(event, core.no_account("message"));
 	end
+	local target = to and not to:find("@", 1, true) and jid_host(to);
+	if username and target and accounts.administers(username, target) then
+		return refuse(event, core.no_administration(target));
+	end
 	accounts.leave_out_client_namespace(inner);
 	inner.attr.to = to;
-	if username then
-		accounts.post_as(username, from, inner, accounts.bounced);
-	else
+	if not username then
 		accounts.post_as_host(inner);
+	elseif not accounts.post_as(username, from, inner, accounts.bounced) then
+		event.origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The server failed to send this message"));
 	end
 	return true;
 end
@@ -83,28 +88,41 @@ module:hook("message/host", handle_message, 10);
 if saved.requests then
 	core.import_requests(saved.requests);
 end
-local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix);
-local pushes = module:require "pushes"(core, entities, id_prefix);
+-- What handlers still hold of an earlier instance leads to the present one.
+local link = saved.link or {};
+local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix, link);
+local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
-local rosters = module:require "rosters"(core, accounts, pushes, refuse);
+local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse);
 
 --- Configuration and life cycle
 
+-- A number of at least `min`; anything else is reported once and is the default.
+local function number_option(name, default, min)
+	local value = module:get_option(name);
+	local number = tonumber(value == nil and default or value);
+	if not number or number ~= number or number < min or number > 1e9 then
+		module:log("error", "Option %s of %s: found %s, allowed: a number of at least %g; treated as %g",
+			name, module.host, tostring(value), min, default);
+		return default;
+	end
+	return number;
+end
+
 local function read_configuration()
+	core.iq_limits(number_option("privilege_iq_limit", 10000, 0), number_option("privilege_iq_timeout", 120, 0) * 1000);
+	presences.configure(number_option("privilege_probe_rate", 200, 1), module:get_option("privilege_probe", "all"));
 	local problems, changed = core.configure(module:get_option("privileged_entities"));
 	for _, problem in ipairs(problems) do
 		module:log(problem.level, "%s", problem.text);
 	end
-	if #problems > 0 then
+	-- COMPAT 0.11: no status
+	if not module.set_status then -- luacheck: ignore 542
+	elseif #problems > 0 then
 		module:set_status("warn", ("%d problem(s) in privileged_entities, see the log"):format(#problems), true);
 	else
 		module:set_status("info", ("%d privileged entities"):format(#core.entities()), true);
 	end
-	core.iq_limits(
-		math.max(0, module:get_option_number("privilege_iq_limit", 10000)),
-		math.max(0, module:get_option_number("privilege_iq_timeout", 120)) * 1000
-	);
-	presences.configure();
 	entities.refresh(changed);
 end
 
@@ -113,11 +131,12 @@ read_configuration();
 
 function module.save()
 	rosters.flush();
-	return { id_prefix = id_prefix, told = entities.save(presences.is_pending), requests = core.export_requests() };
+	return { id_prefix = id_prefix, link = link, told = entities.save(presences.is_pending), requests = core.export_requests() };
 end
 
 function module.unload()
 	rosters.flush();
+	link.take_answer = nil;
 	if not module.reloading then
 		iqs.stop();
 	end

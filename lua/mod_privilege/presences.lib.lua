@@ -4,6 +4,7 @@
 local st = require "util.stanza";
 local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
+local new_random_id = require "util.id".medium;
 local xml_escape = require "util.stanza".xml_escape;
 local time_now = require "util.time".now;
 local rostermanager = require "core.rostermanager";
@@ -20,7 +21,8 @@ return function (core, native, accounts, entities, id_prefix)
 	local host_session = hosts[host];
 	local prefix_length = #id_prefix;
 	local probe_id = id_prefix.."probe";
-	local placeholder = id_prefix.."to";
+	-- Unlike the prefix, which every id that leaves shows, nobody outside ever sees this.
+	local placeholder = "to-"..new_random_id();
 
 	-- What a connection has been told is remembered once for all granting hosts, and stays over a
 	-- reload of any of them.
@@ -45,21 +47,33 @@ return function (core, native, accounts, entities, id_prefix)
 		return text:sub(1, from - 1), text:sub(till + 1);
 	end
 
+	-- The same content under another address. Not a deep copy: how deep it goes is for its sender to
+	-- choose, and copying would be recursion.
+	local function addressed(stanza, to)
+		local copy = setmetatable({ name = stanza.name, attr = {}, tags = stanza.tags }, getmetatable(stanza));
+		for i = 1, #stanza do
+			copy[i] = stanza[i];
+		end
+		for name, value in pairs(stanza.attr) do
+			copy.attr[name] = value;
+		end
+		copy.attr.to = to;
+		return copy;
+	end
+
 	local function deliver(takers, stanza, token)
 		local head, tail;
 		for _, watcher in ipairs(takers) do
 			local session = watcher.session;
-			watcher.memory.learn(token);
 			if session.type == "component" and session.conn then
 				if not head then
 					head, tail = halves(stanza);
 				end
 				session.send(head..xml_escape(watcher.address)..tail);
 			elseif session.send then
-				local copy = st.clone(stanza);
-				copy.attr.to = watcher.address;
-				session.send(copy);
+				session.send(addressed(stanza, watcher.address));
 			end
+			watcher.memory.learn(token);
 		end
 	end
 
@@ -99,11 +113,16 @@ return function (core, native, accounts, entities, id_prefix)
 		return item and (item.subscription == "to" or item.subscription == "both");
 	end
 
-	-- A contact's presence on its way to an account. The roster is looked at last: for an account that
-	-- is offline it may have to be read from storage.
+	-- A contact's presence on its way to an account. The roster of an account that is offline is looked at
+	-- last, since it may have to be read from storage.
 	local function offer_contact(candidates, username, stanza)
+		local contact = jid_bare(stanza.attr.from);
+		local is_online = host_session.sessions[username];
+		if is_online and not is_subscribed(username, contact) then
+			return;
+		end
 		local takers, token = takers_of(candidates, "contact", username, stanza);
-		if takers and is_subscribed(username, jid_bare(stanza.attr.from)) then
+		if takers and (is_online or is_subscribed(username, contact)) then
 			deliver(takers, stanza, token);
 		end
 	end
@@ -178,12 +197,12 @@ return function (core, native, accounts, entities, id_prefix)
 			watcher.asked[contact] = ask_locally(watcher, username, account, contact, contact_host) or nil;
 			return;
 		end
-		watcher.asked[contact] = true;
 		local component = contact_host and contact_host.modules and contact_host.modules.component;
 		if component and not component.session then
 			return; -- there is nobody to answer
 		end
 		pause(1);
+		watcher.asked[contact] = true;
 		probe(username, account, contact);
 	end
 
@@ -228,7 +247,7 @@ return function (core, native, accounts, entities, id_prefix)
 		if access ~= "roster" or probe_mode == "none" then
 			return;
 		end
-		watcher.asked = {};
+		watcher.asked = watcher.asked or {};
 		local done = {};
 		for _, username in ipairs(online) do
 			done[username] = true;
@@ -310,6 +329,9 @@ return function (core, native, accounts, entities, id_prefix)
 				memory = memories[session];
 			};
 		end
+		if not watcher and watchers[connection.address] then
+			memories[connection.session] = nil; -- what it knows is out of date when it may see again
+		end
 		watchers[connection.address] = watcher;
 		look_around();
 		return watcher;
@@ -328,6 +350,7 @@ return function (core, native, accounts, entities, id_prefix)
 		kept = function (connection)
 			local watcher = enter(connection);
 			if watcher and connection.presence_pending then
+				watcher.asked = connection.presence_pending;
 				start(watcher);
 			end
 		end;
@@ -339,18 +362,18 @@ return function (core, native, accounts, entities, id_prefix)
 	});
 
 	return {
-		configure = function ()
-			probe_rate = math.max(1, module:get_option_number("privilege_probe_rate", 200));
-			probe_mode = module:get_option_string("privilege_probe", "all");
+		configure = function (rate, mode)
+			probe_rate, probe_mode = rate, mode;
 			if probe_mode ~= "all" and probe_mode ~= "online" and probe_mode ~= "none" then
-				module:log("error", "privilege_probe of %s: found %q, allowed: \"all\", \"online\", \"none\"; treated as \"none\"",
-					host, probe_mode);
+				module:log("error", "Option privilege_probe of %s: found %s, allowed: \"all\", \"online\", \"none\"; treated as \"none\"",
+					host, tostring(probe_mode));
 				probe_mode = "none";
 			end
 		end;
-		-- Whether a connection has not been told everything yet.
+		-- Whom has been asked on behalf of a connection that has not been told everything yet.
 		is_pending = function (address)
-			return watchers[address] and not watchers[address].done;
+			local watcher = watchers[address];
+			return watcher and not watcher.done and (watcher.asked or {}) or nil;
 		end;
 		stop = function ()
 			watchers = {};

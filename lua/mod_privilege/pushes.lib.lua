@@ -4,7 +4,7 @@
 local load_roster = require "core.rostermanager".load_roster;
 local setmetatable, next, pairs = setmetatable, next, pairs;
 
-return function (core, entities, id_prefix)
+return function (core, accounts, entities, id_prefix)
 	local host = module.host;
 	local pushing = {}; -- address to connection, of those who get pushes
 	local configured = false; -- whether anybody may get pushes, connected or not
@@ -12,7 +12,7 @@ return function (core, entities, id_prefix)
 
 	local function wanted(username)
 		for _, connection in pairs(pushing) do
-			if core.covers(connection.entity, username) then
+			if core.pushes(connection.entity, username) then
 				return true;
 			end
 		end
@@ -24,7 +24,7 @@ return function (core, entities, id_prefix)
 	local function push(username, jid, item, version)
 		local account = username.."@"..host;
 		for address, connection in pairs(pushing) do
-			if core.covers(connection.entity, username) then
+			if core.pushes(connection.entity, username) then
 				count = count + 1;
 				entities.deliver(connection, core.roster_push(account, address, ("%spush-%d"):format(id_prefix, count),
 					jid, item, version));
@@ -51,7 +51,8 @@ return function (core, entities, id_prefix)
 	local whole_save_seen;
 
 	local function is_watched(username)
-		return not stopped and announced ~= username and next(pushing) ~= nil and wanted(username);
+		return not stopped and announced ~= username and next(pushing) ~= nil and wanted(username)
+			and accounts.exists(username);
 	end
 
 	local raw_of = setmetatable({}, { __mode = "k" });
@@ -194,8 +195,12 @@ return function (core, entities, id_prefix)
 		-- caller pushes them.
 		without = function (username, save)
 			announced = username;
-			local ok, err = save();
+			local ran, ok, err = pcall(save);
 			announced = nil;
+			if not ran then
+				module:log("error", "The storage of the roster of %s@%s failed: %s", username, host, ok);
+				return nil, "storage failed";
+			end
 			return ok, err;
 		end;
 		-- Calls `seen` with the username after a save of a whole roster by somebody else, whose changes have

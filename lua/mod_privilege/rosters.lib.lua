@@ -12,7 +12,7 @@ local xml_parse = require "util.xml".parse;
 local host = module.host;
 local host_session = prosody.hosts[host];
 
-return function (core, accounts, pushes, refuse)
+return function (core, accounts, entities, pushes, refuse)
 	local batches = {}; -- username to what waits to be saved of this account's roster
 	local waiting = {}; -- the same in order
 	local requests = {}; -- the sets that wait for their answer, in order
@@ -83,6 +83,13 @@ return function (core, accounts, pushes, refuse)
 		metadata.version = batch.version;
 	end
 
+	local function protected(f, ...)
+		local ok, problem = pcall(f, ...);
+		if not ok then
+			module:log("error", "A handler of this server failed after a roster was changed: %s", problem);
+		end
+	end
+
 	local function tell_others(batch, jid)
 		local username, roster = batch.username, batch.roster;
 		rostermanager.roster_push(username, host, jid);
@@ -108,6 +115,7 @@ return function (core, accounts, pushes, refuse)
 		local saving, answering = waiting, requests;
 		batches, waiting, requests = {}, {}, {};
 		for _, batch in ipairs(saving) do
+			batch.version = batch.roster[false].version;
 			batch.saved = #batch.jids == 0 or pushes.without(batch.username, function ()
 				return save(batch);
 			end);
@@ -124,7 +132,7 @@ return function (core, accounts, pushes, refuse)
 		end
 		for _, batch in ipairs(saving) do
 			for _, jid in ipairs(batch.saved and batch.jids or {}) do
-				tell_others(batch, jid);
+				protected(tell_others, batch, jid);
 			end
 		end
 	end
@@ -141,7 +149,7 @@ return function (core, accounts, pushes, refuse)
 				module:add_timer(0, flush);
 			end
 			batch = {
-				username = username, account = account, roster = roster, version = roster[false].version;
+				username = username, account = account, roster = roster;
 				jids = {}, before = {}, after = {}, pending = {};
 			};
 			batches[username] = batch;
@@ -186,24 +194,37 @@ return function (core, accounts, pushes, refuse)
 		end
 	end
 
+	-- Whether what has been planned would have been planned differently without what waits to be saved.
+	local function depends(batch, planned, changes)
+		if not batch then
+			return false;
+		elseif not planned then
+			return true;
+		end
+		for _, change in ipairs(changes) do
+			if batch.before[change.jid] or batch.after[change.jid] then
+				return true;
+			end
+		end
+		return false;
+	end
+
 	local function set(event, account, username)
 		local roster = load(event, username);
 		if not roster then
 			return true;
 		end
 		local planned, changes, condition, text, rule = core.plan_roster_set(account, event.stanza, roster);
+		if depends(batches[username], planned, changes) then
+			-- Each change is saved and pushed, also one that another follows at once, and what is planned must
+			-- not rest on what cannot be saved.
+			flush();
+			planned, changes, condition, text, rule = core.plan_roster_set(account, event.stanza, roster);
+		end
 		if not planned then
 			return refuse(event, planned, changes, condition, text, rule);
 		end
-		local batch = batches[username];
-		for _, change in ipairs(changes) do
-			-- Each change is saved and pushed, also one that another follows at once.
-			if batch and (batch.before[change.jid] or batch.after[change.jid]) then
-				flush();
-				break;
-			end
-		end
-		batch = batch_for(username, account, roster);
+		local batch = batch_for(username, account, roster);
 		for _, change in ipairs(changes) do
 			enter(batch, change);
 		end
@@ -217,7 +238,7 @@ return function (core, accounts, pushes, refuse)
 			if not event.stanza.attr.to then
 				return;
 			end
-			local judged, account, username, text, rule = core.judge_roster(event.origin, event.stanza);
+			local judged, account, username, text, rule = core.judge_roster(entities.sender(event.origin), event.stanza);
 			if not judged then
 				return refuse(event, judged, account, username, text, rule);
 			elseif not accounts.exists(username) then

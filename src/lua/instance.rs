@@ -67,6 +67,7 @@ pub(super) fn open(
     export("configure", configure)?;
     export("entities", entities)?;
     export("grant", grant)?;
+    export("pushes", pushes)?;
     export("covers", covers)?;
     export("advertisement", advertisement)?;
     export("judge_message", judge_message)?;
@@ -136,6 +137,18 @@ fn grant(core: &Core, lua: &Lua, (entity, ..): Args) -> LuaResult<LuaMultiValue>
         )
             .into_lua_multi(lua),
     }
+}
+
+/// `pushes(entity, username)`: whether changes of this account's roster are pushed to the entity (R7).
+fn pushes(core: &Core, lua: &Lua, (entity, username, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "pushes", "entity")?;
+    let username = convert::text(&username, "pushes", "username")?;
+    let state = core.state.borrow();
+    let pushes = state
+        .matrix
+        .grant(&entity)
+        .is_some_and(|grant| grant.pushes_roster() && grant.scope.covers(&username));
+    pushes.into_lua_multi(lua)
 }
 
 /// `covers(entity, username)`: whether the grant is about this account (C7).
@@ -226,7 +239,13 @@ fn judge_roster(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult
         .and_then(|kind| IqType::parse(&kind))
         .unwrap_or(IqType::Set);
     let state = core.state.borrow();
-    match roster::judge(&state.matrix, &origin.sender(), &to, kind) {
+    let judged = roster::judge(&state.matrix, &origin.sender(), &to, kind).and_then(|username| {
+        // Without an id nobody could tell what the answer is to.
+        let id = stanza.attribute("id");
+        id.map(|_| username)
+            .ok_or_else(|| Denial::bad_request("R4", "the <iq/> has no id"))
+    });
+    match judged {
         Ok(username) => (true, to, username).into_lua_multi(lua),
         Err(denial) => denied(lua, denial),
     }
@@ -246,9 +265,11 @@ fn no_account(core: &Core, lua: &Lua, (what, ..): Args) -> LuaResult<LuaMultiVal
     denied(lua, denial)
 }
 
-/// `no_administration()`: the denial of an ad-hoc command for an administrator's account.
-fn no_administration(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
-    denied(lua, iq::no_administration(core.state.borrow().matrix.host()))
+/// `no_administration(target)`: the denial of what an administrator's account would steer that host
+/// with.
+fn no_administration(_: &Core, lua: &Lua, (target, ..): Args) -> LuaResult<LuaMultiValue> {
+    let target = convert::text(&target, "no_administration", "target")?;
+    denied(lua, iq::no_administration(&target))
 }
 
 /// `roster_result(stanza, account, roster)`: the answer to a roster get of `stanza`, finished (R1).
@@ -503,8 +524,7 @@ fn in_flight_count(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> 
 
 /// `export_requests()`: all requests in flight as plain Lua data, for the instance after a reload.
 fn export_requests(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
-    let state = core.state.borrow();
-    let (next, requests) = state.ledger.export();
+    let (next, requests) = core.state.borrow_mut().ledger.export();
     let list = lua.create_table_with_capacity(requests.len(), 0)?;
     for (number, deadline, request) in requests {
         let entry = lua.create_table()?;
