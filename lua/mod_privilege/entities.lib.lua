@@ -24,15 +24,20 @@ return function (core, saved)
 		end
 	end
 
+	-- Whether a session may be sent finished text: only the connection of a component. On that of a client,
+	-- stream management would not count it.
+	local function takes_text(session)
+		return session.type == "component" and session.conn ~= nil;
+	end
+
 	-- The address the entity is told its permissions at is the one its stanzas are sent to.
 	local function deliver(connection, stanza)
 		local session = connection.session;
-		if session.type == "component" and session.conn then
+		if takes_text(session) then
 			return session.send(stanza);
 		elseif not session.send then
 			return false; -- just gone
 		end
-		-- Never a finished string: stream management counts stanza objects.
 		return session.send(type(stanza) == "string" and xml_parse(stanza) or stanza);
 	end
 
@@ -40,7 +45,7 @@ return function (core, saved)
 	-- deactivated may still be open; it is nobody's.
 	local nobody = {};
 	local function sender(session)
-		if session.type == "component" and session.conn then
+		if takes_text(session) then
 			local host = hosts[session.host];
 			local component = host and host.modules and host.modules.component;
 			if not component or component.session ~= session then
@@ -226,6 +231,7 @@ return function (core, saved)
 			return connections[address];
 		end;
 		sender = sender;
+		takes_text = takes_text;
 		deliver = deliver;
 		refresh = refresh;
 		save = save;

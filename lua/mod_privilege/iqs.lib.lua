@@ -2,6 +2,7 @@
 
 local st = require "util.stanza";
 local time = require "util.time";
+local xml_escape = st.xml_escape;
 local jid_host = require "util.jid".host;
 
 local sweep_interval = 1; -- seconds between two looks for requests that have waited too long
@@ -46,9 +47,27 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 			:reset();
 	end
 
+	-- The answer of a service in its wrapper, as text. The answer is written out under the attributes it
+	-- is to have, and has its own again afterwards, since whoever sent it may still hold it.
+	local function relayed(answer, kind, reply_to, outer_id, inner_id, account)
+		local attr = answer.attr;
+		local id, from, to, xmlns = attr.id, attr.from, attr.to, attr.xmlns;
+		attr.id, attr.from, attr.to, attr.xmlns = inner_id, from or account, account, "jabber:client";
+		local text = tostring(answer);
+		attr.id, attr.from, attr.to, attr.xmlns = id, from, to, xmlns;
+		local error_tag = kind == "error" and answer:get_child("error");
+		return "<iq type='"..kind.."' id='"..xml_escape(outer_id).."' from='"..xml_escape(account)
+			.."' to='"..xml_escape(reply_to).."'><privilege xmlns='"..xmlns_privilege.."'><forwarded xmlns='"..xmlns_forward.."'>"
+			..text.."</forwarded></privilege>"..(error_tag and tostring(error_tag) or "").."</iq>";
+	end
+
 	-- The answer of a service, on its way back to the entity.
 	local function relay(answer, reply_to, outer_id, inner_id, account)
 		local kind = answer.attr.type;
+		local connection = entities.get(reply_to);
+		if connection and entities.takes_text(connection.session) then
+			return connection.session.send(relayed(answer, kind, reply_to, outer_id, inner_id, account));
+		end
 		local attr = {};
 		for name, value in pairs(answer.attr) do
 			attr[name] = value;

@@ -65,7 +65,7 @@ return function (core, native, accounts, entities, id_prefix)
 		local head, tail;
 		for _, watcher in ipairs(takers) do
 			local session = watcher.session;
-			if session.type == "component" and session.conn then
+			if entities.takes_text(session) then
 				if not head then
 					head, tail = halves(stanza);
 				end

@@ -17,13 +17,8 @@ return function (core, accounts, entities, pushes, refuse)
 	local waiting = {}; -- the same in order
 	local requests = {}; -- the sets that wait for their answer, in order
 
-	-- Only a component's connection takes a finished string; on a client's, stream management would
-	-- not count it.
 	local function answer(origin, text)
-		if origin.type == "component" and origin.conn then
-			return origin.send(text);
-		end
-		return origin.send(xml_parse(text));
+		return origin.send(entities.takes_text(origin) and text or xml_parse(text));
 	end
 
 	-- The roster of an account; nothing where it cannot be read, in which case the request is answered.

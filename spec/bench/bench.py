@@ -179,7 +179,9 @@ def main() -> int:
     variants = dict(text.split("=", 1) for text in arguments.variant)
     began = time.monotonic()
     load_before = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="mod_privilege-bench-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="privilege-bench-") as scratch:
+        # The servers' directories too: whatever happens, nothing of ours is left.
+        tempfile.tempdir = scratch
         columns = [c for c in contenders(Path(scratch), variants) if c.name not in arguments.without]
         bench = Bench(arguments, columns)
         for name, (options, make) in everything.items():

@@ -18,6 +18,8 @@ from subjects import ECHO, ENTITIES, HOST, PARTNER, PUSHED, Subject
 
 ENTITY = ENTITIES[0]
 JULIET = f"juliet@{HOST}"
+#: Whom messages are for: as most are, somebody behind a component and not the component itself.
+ROMEO = f"romeo@{ECHO}"
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
@@ -138,11 +140,11 @@ class Messages(Operation):
                 stanzas.append(
                     f"<message from='{ENTITY}' to='{HOST}' id='o-{i}'><privilege xmlns='urn:xmpp:privilege:2'>"
                     "<forwarded xmlns='urn:xmpp:forward:0'>"
-                    f"<message xmlns='jabber:client' from='{JULIET}' to='{ECHO}' type='chat' id='m-{i}'>{content}</message>"
+                    f"<message xmlns='jabber:client' from='{JULIET}' to='{ROMEO}' type='chat' id='m-{i}'>{content}</message>"
                     "</forwarded></privilege></message>"
                 )
             else:
-                to = HOST if how == "host" else ECHO
+                to = HOST if how == "host" else ROMEO
                 address = "" if how == "client" else f" from='{ENTITY}'"
                 stanzas.append(f"<message{address} to='{to}' type='chat' id='m-{i}'>{content}</message>")
         return exchange(sender, stanzas, sender if how == "host" else subject.link(ECHO), "'m-", pinger)
@@ -151,12 +153,12 @@ class Messages(Operation):
 class Iqs(Operation):
     """IQs, plain or with the privilege; in its place, without the module, the account's own client asks.
 
-    A hundred at a time: the community module loses requests when more than 256 wait for their answer.
+    Two hundred at a time: the community module loses requests when more than 256 wait for their answer.
     """
 
     def __init__(
         self, name: str, title: str, size: int, kind: str, payload: str, to: str | None, *, plain: bool = False,
-        window: int = 100, hold: int = 1, by_component: bool = False,
+        window: int = 200, hold: int = 1, by_component: bool = False,
     ):
         super().__init__(name, title, size, size if hold > 1 else None)
         self.kind, self.payload, self.to, self.plain = kind, payload, to, plain
