@@ -75,6 +75,7 @@ bench: build ## a real server without the module, with the community's, with our
 	@target/venv/bin/python spec/bench/bench.py $(ARGS)
 
 bench-core: build ## the core alone, and the crossing from Lua into it
+	@$(SETUP) server
 	$(CARGO) bench --locked --bench core -- --warm-up-time 1 --measurement-time 3 $(ARGS)
 	lua5.4 spec/bench/border.lua
 

@@ -119,6 +119,14 @@ class Bench:
                 settle(subject)
                 self._record(result, subject, done, (subject.clock() - before) / 1000)
                 operation.after(subject)
+        if last and operation.garbage:
+            for subject in subjects:
+                settle(subject)
+                with subject.without_collector() as left:
+                    done = operation.run(subject, count, None)
+                    settle(subject)
+                operation.after(subject)
+                result["contenders"][subject.contender.name]["garbage"] = round(left[0] / max(1, done.count))
         if last and not self.arguments.no_delay:
             for _ in range(DELAY_PASSES):
                 for subject in subjects:

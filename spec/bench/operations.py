@@ -58,8 +58,10 @@ class Operation:
     plain = False
     #: The contenders that can do it; None for all but the second server without the module.
     only: tuple[str, ...] | None = None
-    #: The rows the ratios of "each further entity" are made from.
+    #: How many privileged entities are told; the rows that "each further entity" comes from.
     entities = 0
+    #: Whether what a batch leaves to the garbage collector is worth counting, and fits into memory.
+    garbage = True
 
     def __init__(self, name: str, title: str, size: int, quick: int | None = None):
         self.name, self.title, self.size = name, title, size
@@ -204,7 +206,10 @@ class Iqs(Operation):
 
 
 class RosterGet(Operation):
-    """The roster of an account that is offline, from the server's cache; without the module, a client's own."""
+    """The roster of an account that is offline, from the server's cache; without the module, a client's own.
+
+    Each answer is waited for: nobody asks for so many at once, and the server copies whatever waits to be sent.
+    """
 
     def __init__(self, items: int, size: int):
         super().__init__(f"roster-get-{items}", f"roster get, {items:,} items", size)
@@ -226,11 +231,13 @@ class RosterGet(Operation):
             f"<iq{address} type='get' id='o-{i}'><query xmlns='jabber:iq:roster'/></iq>" for i in numbers(count)
         ]
         # The id is at the beginning of an answer: what has come to its end is counted by the items.
-        return exchange(sender, stanzas, sender, "<item ", pinger, per_stanza=self.items)
+        return exchange(sender, stanzas, sender, "<item ", pinger, window=1, per_stanza=self.items)
 
 
 class RosterSet(Operation):
     """A new account's roster grows item by item. Without the module, a client fills its own."""
+
+    garbage = False
 
     def __init__(self, size: int, window: int, pushed: bool):
         how = "one by one" if window == 1 else "pipelined"
@@ -322,6 +329,8 @@ class SharedContacts(Operation):
     The other server is a real one, one for each contender, connected by s2s.
     """
 
+    garbage = False
+
     ACCOUNTS = 50
     CONTACTS = 10
 
@@ -386,6 +395,8 @@ class SharedContacts(Operation):
 
 class Connect(Operation):
     """A privileged entity connects while many accounts are online, each with ten of the others as contacts."""
+
+    garbage = False
 
     only = ("community", "ours")
     CONTACTS = 10
@@ -471,7 +482,7 @@ def groups(quick: bool) -> dict[str, tuple[dict, Callable[[], list[Operation]]]]
             Iqs("privileged-pep-publish", "privileged IQ, own PEP node, publish (own client)", 200, "set", PUBLISH, None),
             Iqs("privileged-iq-component", "privileged IQ to a component (own client)", 300, "get", ECHOED, ECHO),
             Iqs("in-flight", "1,000 privileged IQs in flight (own client)", 1000, "get", ECHOED, ECHO, window=1000, hold=1000),
-            RosterGet(10, 200), RosterGet(500, 12), RosterGet(5000, 4),
+            RosterGet(10, 200), RosterGet(500, 20), RosterGet(5000, 4),
         ]),
         "roster-set": ({}, rosters("internal")),
         "roster-set-sql": ({"storage": "sql"}, rosters("sql")),

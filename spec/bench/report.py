@@ -33,25 +33,17 @@ def duration(microseconds: float) -> str:
     return f"{microseconds:.3g} µs"
 
 
-def ratio(result: dict, of: str, over: str) -> tuple[float, float] | None:
-    """How often `over` costs what `of` does: the median over rounds of the same moment, and its spread."""
+def better_quarter(values: list[float]) -> float:
+    """What the best quarter of the rounds stayed under: noise only ever adds, so that is nearer to the truth than the median."""
+    return statistics.quantiles(values, n=4)[0] if len(values) > 1 else values[0]
+
+
+def ratio(result: dict, of: str, over: str) -> float | None:
+    """How many times what `of` costs `over` costs."""
     pair = [result["contenders"].get(name, {}).get("us") for name in (of, over)]
     if not all(pair):
         return None
-    ratios = [b / a for a, b in zip(*pair, strict=False) if a > 0]
-    return median(ratios), spread(ratios)
-
-
-def difference(result: dict, of: str, over: str) -> float | None:
-    """By what share `over` costs more than `of`, for differences far below the noise.
-
-    Whatever else goes on in the machine only ever adds to a figure, so the better quarter of each is compared.
-    """
-    pair = [result["contenders"].get(name, {}).get("us") for name in (of, over)]
-    if not all(pair) or min(map(len, pair)) < 2:
-        return None
-    a, b = (statistics.quantiles(values, n=4)[0] for values in pair)
-    return b / a - 1
+    return better_quarter(pair[1]) / better_quarter(pair[0])
 
 
 def lost(entry: dict) -> str:
@@ -69,8 +61,8 @@ def progress(result: dict, columns, seconds: float):
     print(f"{result['title']:<62} {'; '.join(parts)}  ({seconds:.0f} s)", flush=True)
 
 
-def _further_entity(run: dict, name: str) -> tuple[float, int] | None:
-    """What each further privileged entity adds to a presence change, and over how many rounds."""
+def _further_entity(run: dict, name: str) -> float | None:
+    """What each further privileged entity adds to a presence change."""
     rows = {
         row["entities"]: row["contenders"][name]["us"]
         for key, row in run["operations"].items()
@@ -79,7 +71,7 @@ def _further_entity(run: dict, name: str) -> tuple[float, int] | None:
     if len(rows) < 2:
         return None
     few, many = min(rows), max(rows)
-    return (median(rows[many]) - median(rows[few])) / (many - few), min(len(rows[few]), len(rows[many]))
+    return (better_quarter(rows[many]) - better_quarter(rows[few])) / (many - few)
 
 
 def _shown(run: dict) -> list[str]:
@@ -95,11 +87,10 @@ def _row(run: dict, result: dict) -> list[str]:
         found = ratio(result, of, over)
         if not found:
             cells.append("")
-        elif result["plain"]:
-            less_noisy = difference(result, of, over)
-            cells.append("" if less_noisy is None else f"{less_noisy:+.1%}")
         else:
-            cells.append(f"{found[0]:.1f}x")
+            cells.append(f"{found - 1:+.1%}" if result["plain"] else f"{found:.1f}x")
+    garbage = [result["contenders"].get(name, {}).get("garbage") for name in _shown(run)]
+    cells.append(" / ".join("-" if found is None else f"{found / 1024:.1f}" for found in garbage) if any(garbage) else "")
     delays = [result["contenders"].get(name, {}).get("ping_ms") for name in _shown(run)]
     cells.append(" / ".join(f"{median(delay):.1f}" if delay else "-" for delay in delays))
     return cells
@@ -108,17 +99,18 @@ def _row(run: dict, result: dict) -> list[str]:
 def markdown(run: dict) -> str:
     """The table for the README."""
     shown = _shown(run)
-    head = ["operation", *(run["columns"][name] for name in shown), "community / this", "this over no module", "worst ping, ms"]
+    columns = [run["columns"][name] for name in shown]
+    head = ["operation", *columns, "community / this", "this over no module", "garbage, KiB", "worst ping, ms"]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for result in run["operations"].values():
         lines.append("| " + " | ".join(_row(run, result)) + " |")
     further = {name: _further_entity(run, name) for name in shown}
     if any(further.values()):
-        cells = [duration(found[0]) if found else "" for found in further.values()]
+        cells = [duration(found) if found else "" for found in further.values()]
         times = ""
-        if further.get(OURS) and further.get(COMMUNITY) and further[OURS][0] > 0:
-            times = f"{further[COMMUNITY][0] / further[OURS][0]:.1f}x"
-        lines.append("| presence change, each further entity | " + " | ".join(cells) + f" | {times} |  |  |")
+        if further.get(OURS) and further.get(COMMUNITY) and further[OURS] > 0:
+            times = f"{further[COMMUNITY] / further[OURS]:.1f}x"
+        lines.append("| presence change, each further entity | " + " | ".join(cells) + f" | {times} |  |  |  |")
     return "\n".join(lines) + "\n\n" + notes(run) + "\n"
 
 
@@ -136,11 +128,16 @@ def notes(run: dict) -> str:
         "Worst ping: how long a second client waited at most for an answer meanwhile "
         f"({' / '.join(run['columns'][name] for name in _shown(run))})."
     ]
-    twins = [found for row in run["operations"].values() if (found := difference(row, NO_MODULE, "none2")) is not None]
+    twins = [found for row in run["operations"].values() if (found := ratio(row, NO_MODULE, "none2"))]
+    lines.append(
+        "Ratios and percentages compare what the best quarter of the rounds stayed under, as noise only ever adds. "
+        "Garbage: what one operation leaves to the collector, which is more than half of the processor time "
+        f"({' / '.join(run['columns'][name] for name in _shown(run))})."
+    )
     if twins:
         lines.append(
-            "Differences in percent compare the better quarter of all rounds. Two servers without the module, measured the "
-            f"same way, differed by {', '.join(f'{found:+.1%}' for found in twins)}: no smaller difference means anything."
+            "Two servers without the module, measured the same way, differed by "
+            f"{', '.join(f'{found - 1:+.1%}' for found in twins)}: no smaller difference means anything."
         )
     memory = {
         group: {name: found for name, found in servers.items() if name in _shown(run)} for group, servers in run["memory_mib"].items()
@@ -160,13 +157,13 @@ def notes(run: dict) -> str:
 def summary(run: dict) -> str:
     """The table for the terminal."""
     rows = [
-        ["operation", *(run["columns"][name] for name in _shown(run)), "community / this", "over none", "worst ping, ms"],
+        ["operation", *(run["columns"][name] for name in _shown(run)), "community / this", "over none", "garbage, KiB", "worst ping, ms"],
         *(_row(run, result) for result in run["operations"].values()),
     ]
     for name in _shown(run):
         found = _further_entity(run, name)
         if found:
-            rows.append([f"presence change, each further entity: {run['columns'][name]} {duration(found[0])}"])
+            rows.append([f"presence change, each further entity: {run['columns'][name]} {duration(found)}"])
     widths = [max(len(row[i]) for row in rows if len(row) > 1) for i in range(len(rows[0]))]
     text = "\n".join(
         "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=False)))
@@ -182,7 +179,7 @@ def chart(run: dict) -> str:
         found = ratio(result, OURS, COMMUNITY)
         if found and not result["plain"]:
             figures = f"{duration(median(result['contenders'][COMMUNITY]['us']))} → {duration(median(result['contenders'][OURS]['us']))}"
-            bars.append((result["title"], found[0], figures))
+            bars.append((result["title"], found, figures))
     row, left, width, right = 26, 430, 360, 190
     top = 64
     height = top + row * len(bars) + 40

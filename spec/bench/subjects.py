@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +122,17 @@ class Subject(Prosody):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = dict(line.split(":", 1) for line in status.splitlines())
         return {name: int(found[key].split()[0]) / 1024 for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
+
+    @contextlib.contextmanager
+    def without_collector(self) -> Iterator[list[float]]:
+        """Counts the bytes that are allocated meanwhile, and collects nothing: the one figure without any noise."""
+        left = [0.0]
+        before = self.lua("collectgarbage(); collectgarbage('stop'); return collectgarbage('count')")
+        try:
+            yield left
+        finally:
+            after = self.lua("local count = collectgarbage('count'); collectgarbage('restart'); return count")
+            left[0] = (after - before) * 1024
 
     def add_accounts(self, usernames: list[str]):
         self.lua(
