@@ -5,6 +5,8 @@
 //! serves two sources, the server's stanza tables and `minidom::Element`, so that every rule can be
 //! tested and fuzzed from XML text.
 
+use std::borrow::Cow;
+
 use crate::ns;
 use crate::verdict::Denial;
 
@@ -13,7 +15,7 @@ pub trait Tag: Sized {
     /// The element name.
     fn name(&self) -> String;
     /// The namespace; stanzas of the stream itself are in `jabber:client`.
-    fn namespace(&self) -> String;
+    fn namespace(&self) -> Cow<'_, str>;
     /// The value of an attribute without a namespace.
     fn attribute(&self, name: &str) -> Option<String>;
     /// How many child elements there are.
@@ -25,7 +27,7 @@ pub trait Tag: Sized {
 
     /// Whether this is the element of that name in that namespace.
     fn is(&self, name: &str, namespace: &str) -> bool {
-        self.name() == name && self.namespace() == namespace
+        self.namespace() == namespace && self.name() == name
     }
 }
 
@@ -34,8 +36,8 @@ impl Tag for &minidom::Element {
         minidom::Element::name(self).to_owned()
     }
 
-    fn namespace(&self) -> String {
-        self.ns()
+    fn namespace(&self) -> Cow<'_, str> {
+        Cow::Owned(self.ns())
     }
 
     fn attribute(&self, name: &str) -> Option<String> {
@@ -83,11 +85,8 @@ pub struct IqEnvelope {
 
 /// Whether this is the wrapper of a privileged message, in either version (A5).
 fn is_privilege<T: Tag>(tag: &T) -> bool {
-    if tag.name() != "privilege" {
-        return false;
-    }
-    let namespace = tag.namespace();
-    namespace == ns::PRIVILEGE || namespace == ns::PRIVILEGE_1
+    let is_ours = matches!(&*tag.namespace(), ns::PRIVILEGE | ns::PRIVILEGE_1);
+    is_ours && tag.name() == "privilege"
 }
 
 /// Whether a message carries a privileged wrapper, well-formed or not.
@@ -177,12 +176,12 @@ pub fn read_iq<T: Tag>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
         .attribute("id")
         .ok_or_else(|| wrong("the inner <iq/> has no id"))?;
     let envelope = IqEnvelope {
-        namespace: inner.namespace(),
+        namespace: inner.namespace().into_owned(),
         kind: inner.attribute("type"),
         from: inner.attribute("from"),
         to: inner.attribute("to"),
         id,
-        payload_namespace: payload.namespace(),
+        payload_namespace: payload.namespace().into_owned(),
     };
     Ok((envelope, inner))
 }

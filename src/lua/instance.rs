@@ -178,7 +178,7 @@ fn advertisement(core: &Core, lua: &Lua, (entity, to, id, ..): Args) -> LuaResul
 /// The session and the stanza of an event.
 fn event(core: &Core, origin: LuaValue, stanza: LuaValue, function: &str) -> LuaResult<(Origin, LuaTag)> {
     let session = convert::table(origin, function, "origin")?;
-    let stanza = LuaTag::new(convert::table(stanza, function, "stanza")?, None, &core.keys);
+    let stanza = LuaTag::stanza(convert::table(stanza, function, "stanza")?, &core.keys);
     Ok((Origin::read(&session, &stanza, &core.keys), stanza))
 }
 
@@ -195,14 +195,12 @@ fn recipient(origin: &Origin, stanza: &LuaTag) -> String {
 /// host itself; or a denial.
 fn judge_message(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
     let (origin, stanza) = event(core, origin, stanza, "judge_message")?;
-    if !envelope::is_privileged_message(&stanza) {
-        return LuaNil.into_lua_multi(lua);
-    }
     let state = core.state.borrow();
     match message::judge(&state.matrix, &origin.sender(), &stanza, &core.server) {
         Ok((permit, inner)) => {
             (true, inner.into_table(), permit.from, permit.to, permit.username).into_lua_multi(lua)
         }
+        Err(_) if !envelope::is_privileged_message(&stanza) => LuaNil.into_lua_multi(lua),
         Err(denial) => denied(lua, denial),
     }
 }
@@ -278,7 +276,7 @@ fn roster_result(core: &Core, lua: &Lua, (stanza, account, stored, ..): Args) ->
     let account = convert::text(&account, "roster_result", "account")?;
     let stored = convert::table(stored, "roster_result", "roster")?;
     let keys = &core.keys;
-    let stanza = LuaTag::new(stanza, None, keys);
+    let stanza = LuaTag::stanza(stanza, keys);
     let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
     let head = IqHead {
         kind: "result",
@@ -293,24 +291,7 @@ fn roster_result(core: &Core, lua: &Lua, (stanza, account, stored, ..): Args) ->
     }
     let ver = ours.map(rosters::version_text);
     let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
-    stored.for_each(|jid: LuaValue, item: LuaValue| {
-        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
-            && let Some(subscription) = super::stanza::string(&item, &keys.subscription)
-        {
-            let ask = super::stanza::string(&item, &keys.ask);
-            let name = super::stanza::string(&item, &keys.name);
-            writer.item(
-                &super::stanza::owned(&jid),
-                &subscription,
-                ask.as_deref(),
-                rosters::is_approved(&item, keys),
-                name.as_deref(),
-            );
-            rosters::each_group(&item, keys, |group| writer.group(&group));
-            writer.end_item();
-        }
-        Ok(())
-    })?;
+    rosters::write_contacts(&stored, keys, &mut writer)?;
     writer.finish().into_lua_multi(lua)
 }
 
@@ -320,7 +301,7 @@ fn plan_roster_set(core: &Core, lua: &Lua, (account, stanza, stored, ..): Args) 
     let account = convert::text(&account, "plan_roster_set", "account")?;
     let stanza = convert::table(stanza, "plan_roster_set", "stanza")?;
     let stored = convert::table(stored, "plan_roster_set", "roster")?;
-    let planned = LuaTag::new(stanza, None, &core.keys)
+    let planned = LuaTag::stanza(stanza, &core.keys)
         .child(0)
         .ok_or_else(|| Denial::bad_request("R4", "there is no <query/>"))
         .and_then(|query| roster::read_set(&query, &account, &core.server))
@@ -420,16 +401,17 @@ fn open_request(
     lua: &Lua,
     (origin, stanza, account, to, inner_id, now): Args,
 ) -> LuaResult<LuaMultiValue> {
-    let (origin, stanza) = event(core, origin, stanza, "open_request")?;
+    const HERE: &str = "open_request";
+    let (origin, stanza) = event(core, origin, stanza, HERE)?;
     let request = Request {
         entity: origin.sender().entity().unwrap_or_default().to_owned(),
         reply_to: stanza.attribute("from").unwrap_or_default(),
         outer_id: stanza.attribute("id").unwrap_or_default(),
-        inner_id: convert::text(&inner_id, "open_request", "inner_id")?,
-        account: convert::text(&account, "open_request", "account")?,
-        to: convert::optional_text(&to, "open_request", "to")?,
+        inner_id: convert::text(&inner_id, HERE, "inner_id")?,
+        account: convert::text(&account, HERE, "account")?,
+        to: convert::optional_text(&to, HERE, "to")?,
     };
-    let now = convert::natural(&now, "open_request", "now")?;
+    let now = convert::natural(&now, HERE, "now")?;
     match core.state.borrow_mut().ledger.open(now, request) {
         Ok(id) => id.into_lua_multi(lua),
         Err(denial) => denied(lua, denial),

@@ -7,7 +7,7 @@ use mlua::prelude::*;
 
 use super::keys::Keys;
 use super::stanza::{owned, string};
-use crate::roster::{Change, Item, Subscription};
+use crate::roster::{Change, Item, RosterWriter, Subscription};
 
 /// The visible part of a stored item (R8).
 pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
@@ -24,6 +24,24 @@ pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
         name: string(item, &keys.name),
         groups,
     }
+}
+
+/// Writes all contacts of a stored roster.
+pub(super) fn write_contacts(stored: &LuaTable, keys: &Keys, writer: &mut RosterWriter) -> LuaResult<()> {
+    stored.for_each(|jid: LuaValue, item: LuaValue| {
+        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
+            && let Some(subscription) = string(&item, &keys.subscription)
+        {
+            let ask = string(&item, &keys.ask);
+            let name = string(&item, &keys.name);
+            let jid = owned(&jid);
+            let approved = is_approved(&item, keys);
+            writer.item(&jid, &subscription, ask.as_deref(), approved, name.as_deref());
+            each_group(&item, keys, |group| writer.group(&group));
+            writer.end_item();
+        }
+        Ok(())
+    })
 }
 
 /// Whether the account has approved the contact in advance; some versions store a string.

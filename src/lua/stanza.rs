@@ -1,5 +1,7 @@
 //! The server's stanza tables and sessions, read without metamethods.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use mlua::prelude::*;
@@ -17,29 +19,65 @@ pub(super) struct LuaTag {
     /// `None` for something else in the place of an element: it has no name, and nothing in it.
     table: Option<LuaTable>,
     attr: Option<LuaTable>,
-    tags: Option<LuaTable>,
-    /// The namespace of the parent, for an element without one of its own.
-    inherited: Option<String>,
+    /// The element's own, or else that around it.
+    namespace: Cow<'static, str>,
+    /// The list of child elements, once it was looked for.
+    tags: OnceCell<Option<LuaTable>>,
     keys: Rc<Keys>,
 }
 
 impl LuaTag {
-    /// The element in `table`; `inherited` is the namespace around it, `None` for that of stanzas.
-    pub(super) fn new(table: LuaTable, inherited: Option<String>, keys: &Rc<Keys>) -> LuaTag {
+    /// A stanza, in the namespace of stanzas unless it says otherwise.
+    pub(super) fn stanza(table: LuaTable, keys: &Rc<Keys>) -> LuaTag {
+        LuaTag::inside(Cow::Borrowed(ns::CLIENT), table, keys)
+    }
+
+    /// An element inside one with the namespace `around`.
+    fn inside(around: Cow<'static, str>, table: LuaTable, keys: &Rc<Keys>) -> LuaTag {
         let attr = sub_table(&table, &keys.attr);
-        let tags = sub_table(&table, &keys.tags);
+        let own = attr.as_ref().and_then(|attr| match attr.raw_get(&keys.xmlns) {
+            Ok(LuaValue::String(text)) => Some(namespace(&text)),
+            _ => None,
+        });
         LuaTag {
             table: Some(table),
             attr,
-            tags,
-            inherited,
+            namespace: own.unwrap_or(around),
+            tags: OnceCell::new(),
             keys: Rc::clone(keys),
         }
+    }
+
+    fn tags(&self) -> Option<&LuaTable> {
+        self.tags
+            .get_or_init(|| {
+                self.table
+                    .as_ref()
+                    .and_then(|table| sub_table(table, &self.keys.tags))
+            })
+            .as_ref()
     }
 
     /// The table itself, to be handed back.
     pub(super) fn into_table(self) -> Option<LuaTable> {
         self.table
+    }
+}
+
+/// A namespace; those we know take no memory of their own.
+fn namespace(text: &LuaString) -> Cow<'static, str> {
+    const KNOWN: [&str; 6] = [
+        ns::CLIENT,
+        ns::PRIVILEGE,
+        ns::FORWARD,
+        ns::ROSTER,
+        ns::PRIVILEGE_1,
+        ns::DELAY,
+    ];
+    let bytes = text.as_bytes();
+    match KNOWN.into_iter().find(|known| known.as_bytes() == &*bytes) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(owned(text)),
     }
 }
 
@@ -75,10 +113,8 @@ impl Tag for LuaTag {
             .unwrap_or_default()
     }
 
-    fn namespace(&self) -> String {
-        self.attribute("xmlns")
-            .or_else(|| self.inherited.clone())
-            .unwrap_or_else(|| ns::CLIENT.to_owned())
+    fn namespace(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.namespace)
     }
 
     fn attribute(&self, name: &str) -> Option<String> {
@@ -87,18 +123,18 @@ impl Tag for LuaTag {
     }
 
     fn child_count(&self) -> usize {
-        self.tags.as_ref().map_or(0, LuaTable::raw_len)
+        self.tags().map_or(0, LuaTable::raw_len)
     }
 
     fn child(&self, index: usize) -> Option<LuaTag> {
-        match self.tags.as_ref()?.raw_get(index + 1) {
-            Ok(LuaValue::Table(table)) => Some(LuaTag::new(table, Some(self.namespace()), &self.keys)),
+        match self.tags()?.raw_get(index + 1) {
+            Ok(LuaValue::Table(table)) => Some(LuaTag::inside(self.namespace.clone(), table, &self.keys)),
             // Counted as a child, so it must not be passed over as if it were none.
             _ => Some(LuaTag {
                 table: None,
                 attr: None,
-                tags: None,
-                inherited: None,
+                namespace: Cow::Borrowed(""),
+                tags: OnceCell::new(),
                 keys: Rc::clone(&self.keys),
             }),
         }
