@@ -260,6 +260,38 @@ def test_r4_a_removal_behind_a_set_that_is_not_saved(server, component):
     assert stored(server, JULIET) == {}
 
 
+def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
+    """R4: what was not removed is there, and can be."""
+    server.put_roster_item(JULIET, CONTACT, name="friend", subscription="none")
+    component.drain()
+    remove = item(CONTACT, subscription="remove")
+    (second,) = pipelined(server, component, remove, remove)
+    assert second.get("type") == "result", text_of(second)
+    assert stored(server, JULIET) == {}
+    assert [i["subscription"] for _, i in pushed(component, JULIET)] == ["remove"]
+
+
+@pytest.mark.xfail(strict=True, reason="a foreign store around one that is watched has every change seen twice")
+def test_r7_l5_a_store_that_somebody_has_wrapped(server, component, juliet):
+    """R7, L5: a change is pushed once, also where another module puts a store of its own around the roster's."""
+    settle(server)
+    component.drain()
+    server.lua("""
+        hook("capulet.lit", "store-opened", function (event)
+            local real = event.store;
+            if event.store_name ~= "roster" then return; end
+            event.store = setmetatable({}, { __index = function (_, key)
+                local method = real[key];
+                if type(method) ~= "function" then return method; end
+                return function (_, ...) return method(real, ...); end
+            end });
+        end, 1000);
+    """)
+    assert juliet.iq("set", None, query(item(CONTACT, name="n"))).get("type") == "result"
+    assert component.iq("set", JULIET, query(item(OTHER, name="o"))).get("type") == "result"
+    assert [jid for jid, _ in pushed(component, JULIET)] == [CONTACT, OTHER]
+
+
 # Options
 
 
@@ -509,19 +541,46 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
         assert component.privileged_iq("get", JULIET, PING, to="capulet.lit").get("type") == "result"
 
 
-def test_m1_l2_a_handler_that_raises_on_a_message(server, component, romeo):
-    """M1, L2: the entity is told once; the next message goes its way."""
-    server.lua('hook("capulet.lit", "pre-message/bare", function () error("died on it"); end, 10)')
+@pytest.mark.parametrize(
+    "sender",
+    [
+        JULIET,
+        pytest.param(
+            "capulet.lit", marks=pytest.mark.xfail(strict=True, reason="what the host itself sends is not protected")
+        ),
+    ],
+)
+def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, sender):
+    """M1, M3, L2: the entity is told once; the next message goes its way."""
+    server.lua('hook("montague.lit", "message/bare", function () error("attempt to call it a day"); end, 10)')
     since = len(server.log())
-    id_ = component.privileged_message(message_from(JULIET, ROMEO, body("lost")))
+    server.expect_errors("attempt to call it a day")
+    id_ = component.privileged_message(message_from(sender, ROMEO, body("lost")))
     component.sync()
-    assert_refused(component.expect("message", id=id_), "wait", "internal-server-error")
-    component.expect_nothing("message", id=id_)
-    only_warned(server, since, "message")
+    refusals = [s for s in component.drain() if s.get("id") == id_]
     server.lua("unhook_all()")
-    component.privileged_message(message_from(JULIET, ROMEO, body("arrives")))
+    assert len(refusals) == 1
+    assert_refused(refusals[0], "wait", "internal-server-error")
+    only_warned(server, since, "message", sender)
+    component.privileged_message(message_from(sender, ROMEO, body("arrives")))
     component.sync()
     assert messages(romeo) == ["arrives"]
+
+
+def test_p3_l2_a_handler_that_raises_on_a_probe(server, stranger):
+    """P3, L2: one contact that cannot be asked for keeps no other from being asked for."""
+    for account, contact in ((JULIET, CONTACT), (NURSE, OTHER), (TYBALT, "third@stranger.lit")):
+        server.put_roster_item(account, contact, subscription="both")
+    server.lua(
+        'hook("capulet.lit", "pre-presence/bare", function (event) if event.stanza.attr.to == it then error("died"); end end, 10)',
+        it=OTHER,
+    )
+    since = len(server.log())
+    server.component()
+    settle(server)
+    probed = [s.get("to") for s in stranger.drain() if s.get("type") == "probe"]
+    assert sorted(probed) == [CONTACT, "third@stranger.lit"]
+    only_warned(server, since, "presence", NURSE)
 
 
 def test_q3_l2_a_service_that_never_met_an_offline_account(server, component):
