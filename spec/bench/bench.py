@@ -35,8 +35,7 @@ PUBLISHED = REPO / "spec" / "bench"
 #: Servers without the module differ from process to process (hash seeds, memory layout) by more than the
 #: module costs: such operations are repeated on servers started anew.
 GENERATIONS = {"plain": 4}
-ROUNDS = {"plain": 12, "privileged": 11, "presence": 11, "shared": 7, "connect": 4, "roster-set": 5, "roster-set-sql": 5}
-DELAY_PASSES = 3
+ROUNDS = {"plain": 12, "privileged": 11, "presence": 11, "shared": 7, "connect": 4, "roster-set": 4, "roster-set-sql": 4}
 
 
 def settle(subject: Subject):
@@ -58,6 +57,7 @@ class Bench:
         self.columns = columns
         self.results: dict[str, dict] = {}
         self.memory: dict[str, dict] = {}
+        self.handlers: dict[str, dict] = {}
 
     def wanted(self, operation: Operation) -> bool:
         only = self.arguments.only
@@ -86,6 +86,8 @@ class Bench:
                     self.run_operation(operation, subjects, self.rounds(name), last=generation == generations - 1)
                 for subject in subjects:
                     self._remember(name, subject, "ended")
+                    if name == "plain" and subject.contender.plugins is not None:
+                        self.handlers[subject.contender.name] = subject.handler_costs()
             finally:
                 for operation in operations:
                     operation.close()
@@ -128,7 +130,7 @@ class Bench:
                 operation.after(subject)
                 result["contenders"][subject.contender.name]["garbage"] = round(left[0] / max(1, done.count))
         if last and not self.arguments.no_delay:
-            for _ in range(DELAY_PASSES):
+            for _ in range(operation.delay_passes):
                 for subject in subjects:
                     pinger = subject.pinger
                     pinger.reset()
@@ -203,6 +205,7 @@ def main() -> int:
         "columns": {column.name: column.title for column in columns},
         "operations": bench.results,
         "memory_mib": bench.memory,
+        "handlers_ns": bench.handlers,
     }
     print(report.summary(run))
     OUTPUT.mkdir(parents=True, exist_ok=True)

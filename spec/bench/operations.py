@@ -7,6 +7,7 @@ a plain message, the account's own client asking for its own roster.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +61,8 @@ class Operation:
     only: tuple[str, ...] | None = None
     #: How many privileged entities are told; the rows that "each further entity" comes from.
     entities = 0
+    #: In how many passes a second client pings meanwhile.
+    delay_passes = 3
     #: Whether what a batch leaves to the garbage collector is worth counting, and fits into memory.
     garbage = True
 
@@ -93,6 +96,10 @@ def numbers(count: int) -> Iterator[int]:
 
 def _has(link: Link, count: int) -> bool:
     return link.count >= count
+
+
+def _is_over(when: float) -> bool:
+    return time.monotonic() >= when
 
 
 def _have(links: list[Link], count: int) -> bool:
@@ -247,6 +254,8 @@ class RosterSet(Operation):
             f"roster set, {how}, growing to {size}{push}", size, min(size, 150),
         )
         self.window, self.pushed = window, pushed
+        # Half a minute for each round.
+        self.delay_passes = 1
         self.only = ("ours",) if pushed else None
         self._accounts: dict[Subject, str] = {}
 
@@ -432,21 +441,20 @@ class Connect(Operation):
         # The pinger, and whoever else is there, are told too.
         expected = subject.lua("local n = 0; for _, s in pairs(prosody.full_sessions) do if s.presence then n = n + 1; end end return n")
         subject.unlink(ENTITY)
-        entity = subject.link(ENTITY)
-        # What came while it connected has been parsed already.
-        early = sum(1 for stanza in entity.connection.inbox if stanza.tag.endswith("}presence"))
-        entity.connection.inbox.clear()
+        entity = subject.greet(ENTITY)
         entity.expect(b"<presence")
-        wait([entity], lambda: entity.count + early >= expected, PATIENCE, pinger)
+        wait([entity], partial(_has, entity, expected), PATIENCE, pinger)
         # Only then are the contacts gone through: until nothing happens any more.
+        until = time.monotonic() + 2 if pinger else 0.0
         quiet = subject.clock()
         while True:
-            wait([entity], lambda: False, 0.1, pinger)
+            wait([entity], partial(_is_over, time.monotonic() + 0.1), 1, pinger)
             now = subject.clock()
-            if pinger or now - quiet < 1_000_000:
+            # With a pinger the server is never quiet.
+            if time.monotonic() > until and (pinger or now - quiet < 1_000_000):
                 break
             quiet = now
-        return Done(1, int(entity.count + early == expected), f"{entity.count + early:,} presences")
+        return Done(1, int(entity.count == expected), f"{entity.count:,} presences")
 
 
 def groups(quick: bool) -> dict[str, tuple[dict, Callable[[], list[Operation]]]]:

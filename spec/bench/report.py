@@ -139,6 +139,13 @@ def notes(run: dict) -> str:
             "Two servers without the module, measured the same way, differed by "
             f"{', '.join(f'{found - 1:+.1%}' for found in twins)}: no smaller difference means anything."
         )
+    for name, costs in run["handlers_ns"].items():
+        if name in _shown(run):
+            figures = ", ".join(f"{event} {cost:.0f} ns" for event, cost in sorted(costs.items()))
+            lines.append(
+                "What a stanza without privileges spends, while an entity is connected, in the handlers of "
+                f"{run['columns'][name]}: {figures}."
+            )
     memory = {
         group: {name: found for name, found in servers.items() if name in _shown(run)} for group, servers in run["memory_mib"].items()
     }
