@@ -130,22 +130,26 @@ local function acting_session(username, bare_jid, send)
 	}, session_mt);
 end
 
--- Sends a stanza the way it would go had a client of the account sent it. An account may be offline here,
--- which some handlers have never met: where one fails, the stanza has failed, and nothing else. Gives
--- whether it went well.
-local function post_as(username, bare_jid, stanza, send)
-	stanza.attr.from = bare_jid;
-	local ok, problem = pcall(core_post_stanza, acting_session(username, bare_jid, send), stanza, true);
+-- Posts a stanza and gives whether that went well. Where a handler fails, the stanza has failed, and nothing
+-- else: some have never met an account that is offline, or a host, in this place.
+local function post(session, stanza, sender, preevents)
+	local ok, problem = pcall(core_post_stanza, session, stanza, preevents);
 	if not ok then
-		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, bare_jid, problem);
+		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, sender, problem);
 	end
 	return ok;
+end
+
+-- Sends a stanza the way it would go had a client of the account sent it.
+local function post_as(username, bare_jid, stanza, send)
+	stanza.attr.from = bare_jid;
+	return post(acting_session(username, bare_jid, send), stanza, bare_jid, true);
 end
 
 -- Sends a stanza of the host's own.
 local function post_as_host(stanza)
 	stanza.attr.from = host;
-	return core_post_stanza(host_session, stanza);
+	return post(host_session, stanza, host);
 end
 
 -- What comes back at once to something an account has sent, and nobody waits for: it is addressed to

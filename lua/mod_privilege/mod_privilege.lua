@@ -74,9 +74,13 @@ local function handle_message(event)
 	end
 	accounts.leave_out_client_namespace(inner);
 	inner.attr.to = to;
-	if not username then
-		accounts.post_as_host(inner);
-	elseif not accounts.post_as(username, from, inner, accounts.bounced) then
+	local posted;
+	if username then
+		posted = accounts.post_as(username, from, inner, accounts.bounced);
+	else
+		posted = accounts.post_as_host(inner);
+	end
+	if not posted then
 		event.origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The server failed to send this message"));
 	end
 	return true;

@@ -151,8 +151,11 @@ return function (core, accounts, entities, id_prefix)
 		end
 		local raw = event.store;
 		-- A map over a keyval store that was opened for it: one save would be seen twice.
-		local inner = rawget(raw, "keyval_store");
+		local inner = raw.keyval_store;
 		if inner and raw_of[inner] then
+			if rawget(raw, "keyval_store") ~= inner then
+				return; -- in a store of somebody else's, out of reach: it sees each save
+			end
 			raw.keyval_store = raw_of[inner];
 		end
 		event.store = watched(raw);

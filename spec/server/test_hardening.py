@@ -271,7 +271,6 @@ def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
     assert [i["subscription"] for _, i in pushed(component, JULIET)] == ["remove"]
 
 
-@pytest.mark.xfail(strict=True, reason="a foreign store around one that is watched has every change seen twice")
 def test_r7_l5_a_store_that_somebody_has_wrapped(server, component, juliet):
     """R7, L5: a change is pushed once, also where another module puts a store of its own around the roster's."""
     settle(server)
@@ -545,9 +544,7 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
     "sender",
     [
         JULIET,
-        pytest.param(
-            "capulet.lit", marks=pytest.mark.xfail(strict=True, reason="what the host itself sends is not protected")
-        ),
+        "capulet.lit",
     ],
 )
 def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, sender):
