@@ -330,6 +330,9 @@ pub struct IqHead<'a> {
 #[derive(Debug)]
 pub struct RosterWriter {
     out: Writer,
+    /// Whether the open item has no group yet: every byte counts, since the server's garbage
+    /// collector is paid by the byte.
+    item_is_empty: bool,
 }
 
 impl RosterWriter {
@@ -342,7 +345,10 @@ impl RosterWriter {
         out.attribute("xmlns", ns::ROSTER);
         out.optional("ver", ver);
         out.content();
-        RosterWriter { out }
+        RosterWriter {
+            out,
+            item_is_empty: true,
+        }
     }
 
     /// Opens an item whose groups follow; `approved` and `ask` only as far as they are set.
@@ -362,11 +368,15 @@ impl RosterWriter {
         self.out.attribute("jid", jid);
         self.out.optional("name", name);
         self.out.attribute("subscription", subscription);
-        self.out.content();
+        self.item_is_empty = true;
     }
 
     /// A group of the item that is open.
     pub fn group(&mut self, name: &str) {
+        if self.item_is_empty {
+            self.out.content();
+            self.item_is_empty = false;
+        }
         self.out.open("group");
         self.out.content();
         self.out.text(name);
@@ -375,7 +385,11 @@ impl RosterWriter {
 
     /// Closes the item.
     pub fn end_item(&mut self) {
-        self.out.close("item");
+        if self.item_is_empty {
+            self.out.close_empty();
+        } else {
+            self.out.close("item");
+        }
     }
 
     /// A whole item; `None` for one that is gone.
