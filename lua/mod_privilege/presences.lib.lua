@@ -13,8 +13,8 @@ local usermanager = require "core.usermanager";
 
 local hosts = prosody.hosts;
 
-local slice_time = 0.004; -- seconds of work between two turns of the event loop
-local slice_pause = 0.02; -- seconds until the next slice
+local slice_time = 0.002; -- seconds of work between two turns of the event loop
+local slice_pause = 0.01; -- seconds until the next slice
 
 return function (core, native, accounts, entities, id_prefix)
 	local host = module.host;
