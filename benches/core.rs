@@ -3,61 +3,23 @@
 //! Stanzas come out of XML text, so reading an envelope here is reading a `minidom::Element`; what
 //! reading the server's tables costs on top is measured from the other side, by `spec/bench/border.lua`.
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::hint::black_box;
 use std::process::ExitCode;
 
+use common::{AsWritten, ENTITY, HOST, JULIET, SENDER, TestServer};
 use criterion::{BatchSize, Criterion, Throughput};
 use minidom::Element;
-use privilege_native::address::{CrateNormaliser, Normaliser};
-use privilege_native::config::{self, Server, Value};
+use privilege_native::address::CrateNormaliser;
+use privilege_native::config::{self, Value};
 use privilege_native::in_flight::{Ledger, Request};
 use privilege_native::matrix::{Grant, PermissionMatrix, Sender};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::presence::{Fingerprint, Fingerprinter, Memory};
 use privilege_native::roster::{self, IqHead, Item, RosterWriter, Subscription};
 use privilege_native::{envelope, iq, message, ns};
-
-const HOST: &str = "capulet.lit";
-const ENTITY: &str = "pubsub.capulet.lit";
-const JULIET: &str = "juliet@capulet.lit";
-
-const SENDER: Sender<'static> = Sender {
-    session_type: "component",
-    host: ENTITY,
-    username: None,
-    from: ENTITY,
-    acting: false,
-};
-
-/// A server that serves whatever it is asked for.
-struct AnyServer;
-
-impl Normaliser for AnyServer {
-    fn jid(&self, raw: &str) -> Option<String> {
-        CrateNormaliser.jid(raw)
-    }
-    fn username(&self, raw: &str) -> Option<String> {
-        CrateNormaliser.username(raw)
-    }
-}
-
-impl Server for AnyServer {
-    fn serves(&self, _: &str) -> bool {
-        true
-    }
-}
-
-/// Returns its input: what the core itself costs, without anybody's address rules.
-struct NoNormaliser;
-
-impl Normaliser for NoNormaliser {
-    fn jid(&self, raw: &str) -> Option<String> {
-        Some(raw.to_owned())
-    }
-    fn username(&self, raw: &str) -> Option<String> {
-        Some(raw.to_owned())
-    }
-}
 
 fn matrix() -> PermissionMatrix {
     let mut matrix = PermissionMatrix::new(HOST);
@@ -117,7 +79,7 @@ fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
         b.iter(|| envelope::read_message(black_box(&&message)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &NoNormaliser).is_ok());
+        b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &AsWritten).is_ok());
     });
     group.bench_function("judge, addresses normalised by the jid crate", |b| {
         b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &CrateNormaliser).is_ok());
@@ -132,10 +94,10 @@ fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
         b.iter(|| envelope::read_iq(black_box(&&iq)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| iq::judge(&matrix, &SENDER, JULIET, "get", black_box(&&iq), &NoNormaliser).is_ok());
+        b.iter(|| iq::judge(&matrix, &SENDER, JULIET, "get", black_box(&&iq), &AsWritten).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| iq::judge(&matrix, &stranger, JULIET, "get", black_box(&&iq), &NoNormaliser).is_err());
+        b.iter(|| iq::judge(&matrix, &stranger, JULIET, "get", black_box(&&iq), &AsWritten).is_err());
     });
     group.finish();
     Ok(())
@@ -184,7 +146,7 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     group.bench_function("plan a set of one item", |b| {
         let item = contacts.get(42).map(|(_, item)| item.clone());
         b.iter(|| {
-            roster::read_set(black_box(&&set), JULIET, &NoNormaliser)
+            roster::read_set(black_box(&&set), JULIET, &AsWritten)
                 .and_then(|sets| roster::plan(sets, |_| item.clone()))
                 .is_ok()
         });
@@ -312,7 +274,7 @@ fn configuration(c: &mut Criterion) {
         .collect();
     let options = table(names.iter().map(|name| (name.as_str(), grant.clone())).collect());
     c.bench_function("compile the configuration of 100 entities", |b| {
-        b.iter(|| config::compile(HOST, black_box(&options), &AnyServer));
+        b.iter(|| config::compile(HOST, black_box(&options), &TestServer));
     });
 }
 

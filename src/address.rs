@@ -7,6 +7,8 @@
 
 use jid::Jid;
 
+use crate::verdict::{Condition, Denial, ErrorType};
+
 /// Turns an address as somebody wrote it into the one the server routes by.
 pub trait Normaliser {
     /// The normalised JID, or `None` where `raw` is no JID.
@@ -120,6 +122,19 @@ impl Address {
     pub fn is_bare(&self) -> bool {
         !self.text.contains('/')
     }
+}
+
+/// The recipient of an inner stanza in the form it leaves in (M5); `None` where it was left out, and
+/// `modify/jid-malformed` by the rule `rule` where it is no JID.
+pub fn recipient(
+    to: Option<String>,
+    normaliser: &dyn Normaliser,
+    rule: &'static str,
+) -> Result<Option<String>, Denial> {
+    let text = "the \"to\" of the inner stanza is no valid JID";
+    let malformed = || Denial::new(ErrorType::Modify, Condition::JidMalformed, rule, text);
+    let judged = |to: String| Address::normalise(&to, normaliser).map(Address::into_string);
+    to.map(|to| judged(to).ok_or_else(malformed)).transpose()
 }
 
 /// A normalised JID without its resource.

@@ -1,11 +1,11 @@
 //! The judgement over a privileged IQ (Q1, Q2, C4).
 
-use crate::address::{Address, Normaliser};
+use crate::address::{self, Address, Normaliser};
 use crate::envelope::{self, Tag};
 use crate::matrix::{PermissionMatrix, Sender};
 use crate::ns;
 use crate::permission::IqType;
-use crate::verdict::{Condition, Denial, ErrorType};
+use crate::verdict::Denial;
 
 /// A privileged IQ that may be sent, provided that the account exists and passes [`Permit::account`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,21 +85,7 @@ pub fn judge<T: Tag>(
             "the \"from\" of the inner <iq/> has to be the \"to\" of the outer one, or absent",
         ));
     }
-    let to = envelope
-        .to
-        .map(|to| {
-            Address::normalise(&to, normaliser)
-                .map(Address::into_string)
-                .ok_or_else(|| {
-                    Denial::new(
-                        ErrorType::Modify,
-                        Condition::JidMalformed,
-                        "Q3",
-                        "the \"to\" of the inner <iq/> is no valid JID",
-                    )
-                })
-        })
-        .transpose()?;
+    let to = address::recipient(envelope.to, normaliser, "Q3")?;
     let permit = Permit {
         username: username.to_owned(),
         account: outer.as_str().to_owned(),
@@ -139,6 +125,7 @@ mod tests {
     use crate::address::CrateNormaliser;
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
+    use crate::verdict::Condition;
     use minidom::Element;
 
     const PUBSUB: &str = "http://jabber.org/protocol/pubsub";

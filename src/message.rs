@@ -1,10 +1,10 @@
 //! The judgement over a privileged message (M2, M4 to M7).
 
-use crate::address::{Address, Normaliser};
+use crate::address::{self, Address, Normaliser};
 use crate::envelope::{self, Tag};
 use crate::matrix::{PermissionMatrix, Sender};
 use crate::permission::MessageAccess;
-use crate::verdict::{Condition, Denial, ErrorType};
+use crate::verdict::Denial;
 
 /// A privileged message that may be sent, provided that the account exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +50,7 @@ pub fn judge<T: Tag>(
     {
         return Err(no_account(host));
     }
-    let to = envelope
-        .to
-        .map(|to| {
-            Address::normalise(&to, normaliser)
-                .map(Address::into_string)
-                .ok_or_else(|| {
-                    Denial::new(
-                        ErrorType::Modify,
-                        Condition::JidMalformed,
-                        "M5",
-                        "the \"to\" of the forwarded message is no valid JID",
-                    )
-                })
-        })
-        .transpose()?;
+    let to = address::recipient(envelope.to, normaliser, "M5")?;
     if to.is_none() && username.is_none() {
         return Err(Denial::bad_request(
             "M3",
@@ -96,6 +82,7 @@ mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
     use crate::matrix::{Grant, Scope};
+    use crate::verdict::Condition;
     use minidom::Element;
 
     fn matrix(grant: Grant) -> PermissionMatrix {

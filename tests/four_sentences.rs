@@ -1,4 +1,4 @@
-//! The four sentences that hold whatever is configured and whatever is sent (design.md):
+//! The four sentences that hold whatever is configured and whatever is sent:
 //!
 //! 1. Nothing configured, nothing allowed.
 //! 2. Adding a permission never turns an allow into a deny, removing one never a deny into an allow.

@@ -5,8 +5,11 @@
     reason = "a helper that cannot build its case has to fail the test"
 )]
 
+mod common;
+
 use std::cell::Cell;
 
+use common::{AsWritten, ENTITY, HOST, JULIET, SENDER};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 use privilege_native::address::{Address, CrateNormaliser, Normaliser};
@@ -17,18 +20,6 @@ use privilege_native::roster::{self, Wish};
 use privilege_native::{iq, message, ns};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
-
-const HOST: &str = "capulet.lit";
-const ENTITY: &str = "pubsub.capulet.lit";
-const JULIET: &str = "juliet@capulet.lit";
-
-const SENDER: Sender<'static> = Sender {
-    session_type: "component",
-    host: ENTITY,
-    username: None,
-    from: ENTITY,
-    acting: false,
-};
 
 fn matrix() -> PermissionMatrix {
     let mut matrix = PermissionMatrix::new(HOST);
@@ -50,18 +41,6 @@ fn matrix() -> PermissionMatrix {
     };
     matrix.insert(ENTITY.to_owned(), grant);
     matrix
-}
-
-/// Takes every JID for what it is written like, so that no address is refused or mended on the way.
-struct Credulous;
-
-impl Normaliser for Credulous {
-    fn jid(&self, raw: &str) -> Option<String> {
-        Some(raw.to_owned())
-    }
-    fn username(&self, raw: &str) -> Option<String> {
-        Some(raw.to_owned())
-    }
 }
 
 /// Any text that XML can hold: addresses, near misses, and anything.
@@ -424,7 +403,7 @@ fn whatever_is_allowed_may_be_allowed() {
         if let Some(stanza) = through_text(&stanza) {
             one_more(&parsed);
             hold(&stanza, &CrateNormaliser, &strict)?;
-            hold(&stanza, &Credulous, &credulous)?;
+            hold(&stanza, &AsWritten, &credulous)?;
         }
         Ok(())
     });
@@ -462,7 +441,7 @@ fn text_that_is_hardly_xml_is_no_danger() {
         if let Ok(stanza) = text.parse::<Element>() {
             one_more(&parsed);
             hold(&stanza, &CrateNormaliser, &allowed)?;
-            hold(&stanza, &Credulous, &allowed)?;
+            hold(&stanza, &AsWritten, &allowed)?;
         }
         Ok(())
     });

@@ -6,9 +6,12 @@
     reason = "a helper that cannot build its example has to fail the test"
 )]
 
+mod common;
+
+use common::{ENTITY, HOST, JULIET, SENDER, TestServer};
 use minidom::Element;
-use privilege_native::address::{CrateNormaliser, Normaliser};
-use privilege_native::config::{self, Server, Value};
+use privilege_native::address::CrateNormaliser;
+use privilege_native::config::{self, Value};
 use privilege_native::in_flight::{Answer, Ledger, Request};
 use privilege_native::matrix::{PermissionMatrix, Sender};
 use privilege_native::permission::IqType;
@@ -17,35 +20,7 @@ use privilege_native::roster::{IqHead, Item, RosterWriter, Subscription};
 use privilege_native::verdict::{Condition, Denial, ErrorType};
 use privilege_native::{advert, iq, message, roster};
 
-const HOST: &str = "capulet.lit";
-const ENTITY: &str = "pubsub.capulet.lit";
-const JULIET: &str = "juliet@capulet.lit";
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
-
-const SENDER: Sender<'static> = Sender {
-    session_type: "component",
-    host: ENTITY,
-    username: None,
-    from: ENTITY,
-    acting: false,
-};
-
-struct Montague;
-
-impl Normaliser for Montague {
-    fn jid(&self, raw: &str) -> Option<String> {
-        CrateNormaliser.jid(raw)
-    }
-    fn username(&self, raw: &str) -> Option<String> {
-        CrateNormaliser.username(raw)
-    }
-}
-
-impl Server for Montague {
-    fn serves(&self, domain: &str) -> bool {
-        domain == HOST || domain == ENTITY
-    }
-}
 
 fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
@@ -58,7 +33,7 @@ fn table(entries: &[(&str, Value)]) -> Value {
 
 /// The matrix of a host that grants the entity these options, as an administrator writes them.
 fn granting(options: &[(&str, Value)]) -> PermissionMatrix {
-    let (matrix, problems) = config::compile(HOST, &table(&[(ENTITY, table(options))]), &Montague);
+    let (matrix, problems) = config::compile(HOST, &table(&[(ENTITY, table(options))]), &TestServer);
     assert_eq!(problems, []);
     matrix
 }
@@ -392,7 +367,7 @@ fn q1_an_iq_that_breaks_a_rule_of_the_xep_is_forbidden() {
         ENTITY,
         table(&[("iq", table(&[("urn:xmpp:privilege:2", text("both"))]))]),
     )]);
-    let (matrix, problems) = config::compile(HOST, &options, &Montague);
+    let (matrix, problems) = config::compile(HOST, &options, &TestServer);
     assert_eq!((problems.len(), matrix.grant(ENTITY)), (1, None));
 }
 
@@ -435,6 +410,6 @@ fn p1_p3_whose_presence_may_be_seen() {
 
     // Without access to the roster, that of its contacts cannot be granted (C3).
     let options = table(&[(ENTITY, table(&[("presence", text("roster"))]))]);
-    let (matrix, problems) = config::compile(HOST, &options, &Montague);
+    let (matrix, problems) = config::compile(HOST, &options, &TestServer);
     assert_eq!((problems.len(), matrix.grant(ENTITY)), (1, None));
 }
