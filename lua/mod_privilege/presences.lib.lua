@@ -69,7 +69,7 @@ return function (core, native, accounts, entities, id_prefix)
 				if not head then
 					head, tail = halves(stanza);
 				end
-				session.send(head..xml_escape(watcher.address)..tail);
+				session.send(head..watcher.escaped_address..tail);
 			elseif session.send then
 				session.send(addressed(stanza, watcher.address));
 			end
@@ -326,6 +326,7 @@ return function (core, native, accounts, entities, id_prefix)
 			memories[session] = memories[session] or native.presence_memory();
 			watcher = {
 				entity = connection.entity, address = connection.address, session = session;
+				escaped_address = xml_escape(connection.address);
 				memory = memories[session];
 			};
 		end
