@@ -62,16 +62,18 @@ def progress(result: dict, columns, seconds: float):
 
 
 def _further_entity(run: dict, name: str) -> float | None:
-    """What each further privileged entity adds to a presence change."""
-    rows = {
-        row["entities"]: row["contenders"][name]["us"]
+    """What each further privileged entity adds to a presence change: the slope of the line through all rows.
+
+    Through all of them, since the difference of two is at the mercy of one noisy spell.
+    """
+    points = [
+        (row["entities"], better_quarter(row["contenders"][name]["us"]))
         for key, row in run["operations"].items()
-        if key.startswith("presence-") and name in row["contenders"] and row["entities"]
-    }
-    if len(rows) < 2:
+        if key.startswith("presence-") and name in row["contenders"]
+    ]
+    if len(points) < 3:
         return None
-    few, many = min(rows), max(rows)
-    return (better_quarter(rows[many]) - better_quarter(rows[few])) / (many - few)
+    return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
 def _shown(run: dict) -> list[str]:
