@@ -61,7 +61,6 @@ return function (core, accounts, entities, id_prefix)
 	-- also what its own functions are called with.
 	local function watched(raw)
 		local proxy = {};
-		local read_all = raw.keyval_store or raw;
 
 		local function save_all(method)
 			return function (_, username, data)
@@ -83,8 +82,8 @@ return function (core, accounts, entities, id_prefix)
 				return save();
 			end
 			local before, after, metadata = {}, {}, changes[false];
-			local many = next(changes, next(changes)) and next(changes, next(changes, next(changes)));
-			local everything = many and read_all.get and (raw.keyval_store and read_all:get(username));
+			-- Where each look reads the whole roster, one is enough.
+			local everything = raw.keyval_store and (raw.keyval_store:get(username) or {});
 			for jid, item in pairs(changes) do
 				if jid then
 					if everything then
