@@ -161,24 +161,6 @@ local function bounced(reply)
 	return true;
 end
 
--- Turns an element that was inside a foreign one into a stanza of its own: the server leaves out the
--- namespace of stanzas, and expects others to. What lies inside a foreign element keeps it. No
--- recursion: how deep it goes is for the sender to choose.
-local function leave_out_client_namespace(stanza)
-	local queue, n = { stanza }, 1;
-	while n > 0 do
-		local element = queue[n];
-		queue[n], n = nil, n - 1;
-		if element.attr.xmlns == "jabber:client" then
-			element.attr.xmlns = nil;
-			for _, child in ipairs(element.tags) do
-				n = n + 1;
-				queue[n] = child;
-			end
-		end
-	end
-end
-
 return {
 	exists = exists;
 	administers = administers;
@@ -186,5 +168,4 @@ return {
 	bounced = bounced;
 	post_as = post_as;
 	post_as_host = post_as_host;
-	leave_out_client_namespace = leave_out_client_namespace;
 };

@@ -4,6 +4,7 @@ local st = require "util.stanza";
 local time = require "util.time";
 local xml_escape = st.xml_escape;
 local jid_host = require "util.jid".host;
+local stanzas = module:require "stanzas";
 
 local sweep_interval = 1; -- seconds between two looks for requests that have waited too long
 
@@ -13,16 +14,6 @@ local xmlns_forward = "urn:xmpp:forward:0";
 local function now()
 	-- COMPAT 0.11: no monotonic clock
 	return (time.monotonic or time.now)() * 1000;
-end
-
--- The element with other attributes around the same content. Whoever sent the original may still
--- hold it, so it is not to be written to.
-local function with_attributes(stanza, attr)
-	local copy = setmetatable({ name = stanza.name, attr = attr, tags = stanza.tags }, getmetatable(stanza));
-	for i = 1, #stanza do
-		copy[i] = stanza[i];
-	end
-	return copy;
 end
 
 return function (core, accounts, entities, refuse, id_prefix, link)
@@ -39,11 +30,11 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 		return prosody.core_route_stanza(host_session, stanza);
 	end
 
-	local function wrapped(stanza, attr)
-		attr.xmlns = "jabber:client";
+	local function wrapped(stanza, changes)
+		changes.xmlns = "jabber:client";
 		return st.stanza("privilege", { xmlns = xmlns_privilege })
 			:tag("forwarded", { xmlns = xmlns_forward })
-				:add_child(with_attributes(stanza, attr))
+				:add_child(stanzas.with_attributes(stanza, changes))
 			:reset();
 	end
 
@@ -68,13 +59,8 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 		if connection and entities.takes_text(connection.session) then
 			return connection.session.send(relayed(answer, kind, reply_to, outer_id, inner_id, account));
 		end
-		local attr = {};
-		for name, value in pairs(answer.attr) do
-			attr[name] = value;
-		end
-		attr.id, attr.to, attr.from = inner_id, account, answer.attr.from or account;
 		local outer = st.stanza("iq", { type = kind, id = outer_id, from = account, to = reply_to })
-			:add_child(wrapped(answer, attr));
+			:add_child(wrapped(answer, { id = inner_id, to = account, from = answer.attr.from or account }));
 		if kind == "error" then
 			local error_tag = answer:get_child("error");
 			if error_tag then
@@ -140,7 +126,7 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 		start_sweeping();
 
 		local entity_address = stanza.attr.from;
-		accounts.leave_out_client_namespace(inner);
+		stanzas.leave_out_client_namespace(inner);
 		inner.attr.id, inner.attr.to = id, to;
 		local posted = accounts.post_as(username, account, inner, function (reply)
 			if reply.name == "iq" then
@@ -150,13 +136,8 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 				end
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- What a service sends ahead of its answer, such as messages out of the archive.
-				local attr = {};
-				for name, value in pairs(reply.attr) do
-					attr[name] = value;
-				end
-				attr.to = account;
 				send_to_entity(entity_address, st.message({ from = account, to = entity_address })
-					:add_child(wrapped(reply, attr)));
+					:add_child(wrapped(reply, { to = account })));
 			end
 			return true;
 		end);

@@ -11,7 +11,7 @@ end
 
 local st = require "util.stanza";
 local jid_prep = require "util.jid".prep;
-local jid_host = require "util.jid".host;
+local jid_split = require "util.jid".split;
 local nodeprep = require "util.encodings".stringprep.nodeprep;
 local new_random_id = require "util.id".medium;
 local configmanager = require "core.configmanager";
@@ -33,6 +33,7 @@ local native = module:require "native";
 local core = native.open(module.host, jid_prep, nodeprep, serves, id_prefix);
 
 local accounts = module:require "accounts";
+local stanzas = module:require "stanzas";
 local entities = module:require "entities"(core, saved.told);
 
 -- Answers with the denial that the core came to: false, error type, condition, text, rule.
@@ -68,11 +69,11 @@ local function handle_message(event)
 	elseif username and not accounts.exists(username) then
 		return refuse(event, core.no_account("message"));
 	end
-	local target = to and not to:find("@", 1, true) and jid_host(to);
-	if username and target and accounts.administers(username, target) then
+	local node, target = jid_split(to);
+	if username and target and not node and accounts.administers(username, target) then
 		return refuse(event, core.no_administration(target));
 	end
-	accounts.leave_out_client_namespace(inner);
+	stanzas.leave_out_client_namespace(inner);
 	inner.attr.to = to;
 	local posted;
 	if username then

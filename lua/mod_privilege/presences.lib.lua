@@ -10,6 +10,7 @@ local time_now = require "util.time".now;
 local rostermanager = require "core.rostermanager";
 local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
+local with_attributes = module:require "stanzas".with_attributes;
 
 local hosts = prosody.hosts;
 
@@ -47,20 +48,6 @@ return function (core, native, accounts, entities, id_prefix)
 		return text:sub(1, from - 1), text:sub(till + 1);
 	end
 
-	-- The same content under another address. Not a deep copy: how deep it goes is for its sender to
-	-- choose, and copying would be recursion.
-	local function addressed(stanza, to)
-		local copy = setmetatable({ name = stanza.name, attr = {}, tags = stanza.tags }, getmetatable(stanza));
-		for i = 1, #stanza do
-			copy[i] = stanza[i];
-		end
-		for name, value in pairs(stanza.attr) do
-			copy.attr[name] = value;
-		end
-		copy.attr.to = to;
-		return copy;
-	end
-
 	local function deliver(takers, stanza, token)
 		local head, tail;
 		for _, watcher in ipairs(takers) do
@@ -71,7 +58,7 @@ return function (core, native, accounts, entities, id_prefix)
 				end
 				session.send(head..watcher.escaped_address..tail);
 			elseif session.send then
-				session.send(addressed(stanza, watcher.address));
+				session.send(with_attributes(stanza, { to = watcher.address }));
 			end
 			watcher.memory.learn(token);
 		end
