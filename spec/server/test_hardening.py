@@ -145,6 +145,10 @@ def test_m7_no_announcements_as_who_administers_the_target(server, component, ro
     assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
     assert messages(romeo) == messages(juliet) == []
     assert [line for line in server.log_lines(since=since) if "Announcement sent" in line] == []
+    # Whatever stands in the resource, it is the host that is written to.
+    for resource in ("announce/online@x", "x@y", "a"):
+        id_ = component.privileged_message(message_from(account, f"{target}/{resource}", body("Everybody!")))
+        assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
     # The same accounts still send what goes to somebody.
     component.privileged_message(message_from(account, ROMEO, body("Romeo!")))
     component.sync()
