@@ -50,6 +50,22 @@ impl Subscription {
     pub fn includes_to(self) -> bool {
         matches!(self, Subscription::To | Subscription::Both)
     }
+
+    /// Whether the contact is told the account's presence.
+    pub fn includes_from(self) -> bool {
+        matches!(self, Subscription::From | Subscription::Both)
+    }
+
+    /// The same state, seen from the contact's roster.
+    #[must_use]
+    pub fn mirrored(self) -> Subscription {
+        match self {
+            Subscription::None => Subscription::None,
+            Subscription::To => Subscription::From,
+            Subscription::From => Subscription::To,
+            Subscription::Both => Subscription::Both,
+        }
+    }
 }
 
 /// What a client may see of a roster item; storage holds more that never leaves (R8).
@@ -96,6 +112,16 @@ pub enum Wish {
     },
 }
 
+/// The item that a contact has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// The item as the account sees it.
+    pub item: Item,
+    /// Whether storage holds the item. The server adds some contacts whenever it loads a roster, from a
+    /// list of groups for example, and never stores those.
+    pub is_stored: bool,
+}
+
 /// One item that a set really changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -103,6 +129,9 @@ pub struct Change {
     pub jid: String,
     /// The item as it is to be; `None` for a removal.
     pub item: Option<Item>,
+    /// Whether the account is to be told the contact's presence and was not before. Only the contact can
+    /// give that: see [`agree`] (R10).
+    pub gains_to: bool,
 }
 
 /// Judges a roster request of type `kind` addressed to `to`, normalised; gives the username of the
@@ -255,15 +284,19 @@ fn read_item<T: Tag>(item: &T, account: &str, normaliser: &dyn Normaliser) -> Re
     Ok(ItemSet { jid, wish })
 }
 
-/// What a set changes, given the items there are now. Items that would stay as they are, are left
-/// out; one impossible wish refuses them all (R2).
+/// Returns the changes that a set makes, given the items there are now. An item that would stay as it
+/// is, is left out, unless storage does not hold it yet: an acknowledged item is a stored one (R11). One
+/// impossible wish refuses them all (R2).
 pub fn plan(
     sets: Vec<ItemSet>,
-    mut current: impl FnMut(&str) -> Option<Item>,
+    mut current: impl FnMut(&str) -> Option<Current>,
 ) -> Result<Vec<Change>, Denial> {
     let mut changes = Vec::with_capacity(sets.len());
     for ItemSet { jid, wish } in sets {
-        let before = current(&jid);
+        let (before, is_stored) = match current(&jid) {
+            Some(current) => (Some(current.item), current.is_stored),
+            None => (None, true),
+        };
         let after = match wish {
             Wish::Remove if before.is_none() => {
                 return Err(Denial::new(
@@ -297,11 +330,64 @@ pub fn plan(
                 })
             }
         };
-        if after != before {
-            changes.push(Change { jid, item: after });
+        if after != before || !is_stored {
+            let includes_to = |item: &Option<Item>| {
+                item.as_ref()
+                    .is_some_and(|item| item.subscription.includes_to())
+            };
+            changes.push(Change {
+                gains_to: includes_to(&after) && !includes_to(&before),
+                jid,
+                item: after,
+            });
         }
     }
     Ok(changes)
+}
+
+/// Whether an account may gain the presence of a contact that is an account of this server as well (R10).
+///
+/// The server believes the roster of whichever of the two is online. So one roster alone that says `to` or
+/// `both` would open the contact's presence, personal events and last activity.
+///
+/// `account` is the account's bare JID, `wanted` its item for the contact. `theirs` is the item for the
+/// account in the contact's own roster. `may_set` says whether the sender may set the contact's roster too.
+/// Returns `None` where the contact's roster agrees already, or the change of that roster that has to be
+/// saved together with this one; `cancel/not-allowed` where neither is possible.
+pub fn agree(
+    account: &str,
+    contact: &str,
+    wanted: Subscription,
+    theirs: Option<&Item>,
+    may_set: bool,
+) -> Result<Option<Change>, Denial> {
+    let before = theirs.map(|item| item.subscription).unwrap_or_default();
+    let mirrored = wanted.mirrored();
+    if may_set && before != mirrored {
+        let old = theirs.cloned().unwrap_or_default();
+        return Ok(Some(Change {
+            jid: account.to_owned(),
+            gains_to: mirrored.includes_to() && !before.includes_to(),
+            item: Some(Item {
+                subscription: mirrored,
+                ask: old.ask && !mirrored.includes_to(),
+                ..old
+            }),
+        }));
+    }
+    if before.includes_from() {
+        return Ok(None);
+    }
+    Err(Denial::new(
+        ErrorType::Cancel,
+        Condition::NotAllowed,
+        "R10",
+        format!(
+            "{contact} is an address of this server: subscription \"{}\" needs its own roster to say from or both, \
+             or your permission to set that roster as well",
+            wanted.as_str()
+        ),
+    ))
 }
 
 /// Whether the roster version the requester has is the current one, so that it gets the empty

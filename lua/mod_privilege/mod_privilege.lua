@@ -98,7 +98,7 @@ local link = saved.link or {};
 local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix, link);
 local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
-local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse);
+local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse, serves);
 
 --- Configuration and life cycle
 
@@ -115,6 +115,7 @@ local function number_option(name, default, min)
 end
 
 local function read_configuration()
+	rosters.flush(); -- by the permissions they were judged by
 	core.iq_limits(number_option("privilege_iq_limit", 10000, 0), number_option("privilege_iq_timeout", 120, 0) * 1000);
 	presences.configure(number_option("privilege_probe_rate", 200, 1), module:get_option("privilege_probe", "all"));
 	local problems, changed = core.configure(module:get_option("privileged_entities"));
@@ -145,6 +146,7 @@ function module.unload()
 	if not module.reloading then
 		iqs.stop();
 	end
+	rosters.stop();
 	presences.stop();
 	pushes.stop();
 	entities.stop();

@@ -2,7 +2,9 @@
 -- roster ends (R7, R8).
 
 local load_roster = require "core.rostermanager".load_roster;
-local setmetatable, next, pairs = setmetatable, next, pairs;
+local at_once = module:require "at_once";
+local roster_store = module:require "roster_store";
+local setmetatable, next, pairs, type = setmetatable, next, pairs, type;
 
 return function (core, accounts, entities, id_prefix)
 	local host = module.host;
@@ -32,6 +34,28 @@ return function (core, accounts, entities, id_prefix)
 		end
 	end
 
+	-- Others who want to know which contacts change: { is_wanted =, changed = }.
+	local listeners = {};
+
+	local function is_heard()
+		for _, listener in ipairs(listeners) do
+			if listener.is_wanted() then
+				return true;
+			end
+		end
+		return false;
+	end
+
+	-- Tells whoever wants to know that a saved change has made `after` of a contact's item `before`; nil is for none.
+	local function changed(username, jid, before, after, version)
+		push(username, jid, after, version);
+		for _, listener in ipairs(listeners) do
+			if listener.is_wanted() then
+				listener.changed(username, jid, before, after);
+			end
+		end
+	end
+
 	local function version_of(metadata)
 		local version = type(metadata) == "table" and metadata.version;
 		return type(version) == "number" and version or nil;
@@ -40,19 +64,20 @@ return function (core, accounts, entities, id_prefix)
 	local function push_changes(username, before, after, metadata)
 		local version = version_of(metadata);
 		for _, jid in ipairs(core.roster_changes(before, after)) do
-			push(username, jid, after and after[jid], version);
+			changed(username, jid, before and before[jid], after and after[jid], version);
 		end
 	end
 
-	-- Whoever changes a roster and pushes the changes itself says so, and saves the look at what was
-	-- there before.
-	local announced = nil;
+	-- The account whose roster is being saved by somebody who tells the changes himself.
+	local saving = nil;
 	local stopped = false;
-	local whole_save_seen;
 
 	local function is_watched(username)
-		return not stopped and announced ~= username and next(pushing) ~= nil and wanted(username)
-			and accounts.exists(username);
+		if stopped or saving == username or not (next(pushing) ~= nil and wanted(username) or is_heard()) then
+			return false;
+		end
+		local asked, exists = at_once(accounts.exists, username);
+		return not asked or exists;
 	end
 
 	local raw_of = setmetatable({}, { __mode = "k" });
@@ -71,7 +96,6 @@ return function (core, accounts, entities, id_prefix)
 				local ok, err = method(raw, username, data);
 				if ok then
 					push_changes(username, before, data, data and data[false]);
-					whole_save_seen(username);
 				end
 				return ok, err;
 			end;
@@ -130,18 +154,10 @@ return function (core, accounts, entities, id_prefix)
 			proxy.set_key = save_key(raw.set_key);
 		end
 		raw_of[proxy] = raw;
-		return setmetatable(proxy, {
-			__index = function (_, key)
-				local value = raw[key];
-				if type(value) == "function" then
-					return function (self, ...)
-						return value(self == proxy and raw or self, ...);
-					end;
-				end
-				return value;
-			end;
-		});
+		return roster_store.pass_on(proxy, raw);
 	end
+
+	local storage = {}; -- what is known of the storage driver
 
 	-- Fires for every save of a roster, since each opens its store anew.
 	module:hook("store-opened", function (event)
@@ -157,18 +173,22 @@ return function (core, accounts, entities, id_prefix)
 			end
 			raw.keyval_store = raw_of[inner];
 		end
-		event.store = watched(raw);
+		event.store = watched(inner and raw or roster_store.apart(raw, storage));
 	end, -1000);
 
 	-- The account is gone but its roster is still there. Its contacts' rosters change through their
 	-- store.
 	module:hook_global("user-deleted", function (event)
 		local username = event.username;
-		if event.host ~= host or next(pushing) == nil or not wanted(username) then
+		if event.host ~= host or not (next(pushing) ~= nil and wanted(username) or is_heard()) then
 			return;
 		end
-		push_changes(username, load_roster(username, host), nil);
+		local asked, roster = at_once(load_roster, username, host);
+		push_changes(username, asked and roster or nil, nil);
 	end, 400);
+	module:hook_global("config-reloaded", function ()
+		storage.keeps_tables = nil;
+	end);
 
 	local function look_at(connection)
 		local _, pushes = core.grant(connection.entity);
@@ -192,27 +212,24 @@ return function (core, accounts, entities, id_prefix)
 	});
 
 	return {
-		push = push;
-		-- Runs `save`, during which changes of this account's roster are not looked for, because the
-		-- caller pushes them.
-		without = function (username, save)
-			announced = username;
-			local ran, ok, err = pcall(save);
-			announced = nil;
+		changed = changed;
+		-- Runs save(...), during which changes of this account's roster are not looked for, because the caller tells
+		-- them himself.
+		without = function (username, save, ...)
+			saving = username;
+			local ran, ok, problem = pcall(save, ...);
+			saving = nil;
 			if not ran then
-				module:log("error", "The storage of the roster of %s@%s failed: %s", username, host, ok);
-				return nil, "storage failed";
+				return nil, ok;
 			end
-			return ok, err;
+			return ok, problem;
 		end;
-		-- Calls `seen` with the username after a save of a whole roster by somebody else, whose changes have
-		-- been pushed.
-		on_whole_save = function (seen)
-			whole_save_seen = seen;
+		listen = function (listener)
+			listeners[#listeners + 1] = listener;
 		end;
 		stop = function ()
 			stopped = true;
-			pushing = {};
+			pushing, listeners = {}, {};
 		end;
 	};
 end;

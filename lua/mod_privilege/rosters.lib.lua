@@ -1,41 +1,51 @@
--- Roster requests of privileged entities (R1 to R6, R9).
+-- Roster requests of privileged entities (R1 to R6, R9 to R11).
 --
--- Sets that arrive together share one save: with most storage a save writes the whole roster. Each is
--- entered at once, answered only after the save, and undone if that fails. Whatever else comes for this
--- host is handled after the save, so that nobody sees the order of things change.
+-- A set waits for the end of the turn of the event loop, so that sets which arrive together share one save: with
+-- most storage a save writes the whole roster. Nothing is entered into a roster before that. Then each set
+-- is planned, entered, saved, answered and told to others, without a pause in which anybody else could change, evict or
+-- reload the roster. A stanza that is not such a set is handled after those that wait.
 
 local st = require "util.stanza";
+local jid_split = require "util.jid".split;
+local jid_bare = require "util.jid".bare;
 local rostermanager = require "core.rostermanager";
 local storagemanager = require "core.storagemanager";
+local usermanager = require "core.usermanager";
 local xml_parse = require "util.xml".parse;
+local new_batch = module:require "roster_batch".new;
+local at_once = module:require "at_once";
 
 local host = module.host;
-local host_session = prosody.hosts[host];
+local hosts = prosody.hosts;
 
-return function (core, accounts, entities, pushes, refuse)
-	local batches = {}; -- username to what waits to be saved of this account's roster
-	local waiting = {}; -- the same in order
-	local requests = {}; -- the sets that wait for their answer, in order
+-- The answers where the server fails: error type, condition, text.
+local unreadable = { "wait", "internal-server-error", "The roster cannot be read from storage" };
+local unsaved = { "wait", "internal-server-error", "The roster cannot be saved" };
+local failed = { "wait", "internal-server-error", "The server failed to handle this roster set" };
 
-	local function answer(origin, text)
-		return origin.send(entities.takes_text(origin) and text or xml_parse(text));
+return function (core, accounts, entities, pushes, refuse, serves)
+	--- One account's roster: reading it, making changes durable, telling them
+
+	-- Whether the account exists right now. A roster that is stored for an account which is gone would be that of the
+	-- next account of that name (L7).
+	local function still_exists(username)
+		local asked, found = at_once(usermanager.user_exists, username, host);
+		-- Where this cannot be asked at once, the handler of the set has asked.
+		return not asked or found or false;
 	end
 
-	-- The roster of an account; nothing where it cannot be read, in which case the request is answered.
-	local function load(event, username)
-		local roster, problem = rostermanager.load_roster(username, host);
-		if not problem and not (roster[false] and roster[false].broken) then
+	-- Returns the roster of an account, the table that the server itself uses; nil where it cannot be read.
+	local function load(username)
+		local asked, roster, problem = at_once(rostermanager.load_roster, username, host);
+		if asked and not problem and not (roster[false] and roster[false].broken) then
 			return roster;
 		end
 		-- The server would remember it as broken for as long as it is not crowded out.
-		local cache = host_session.roster_cache;
-		if cache and not host_session.sessions[username] then
+		local cache = hosts[host].roster_cache;
+		if cache and not hosts[host].sessions[username] then
 			cache:set(username.."@"..host, nil);
 		end
-		event.origin.send(st.error_reply(event.stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
 	end
-
-	--- Saving
 
 	local has_map; -- whether the storage can save some contacts without the others
 
@@ -47,35 +57,21 @@ return function (core, accounts, entities, pushes, refuse)
 		return has_map;
 	end
 
-	local function save(batch)
-		local username, roster, jids = batch.username, batch.roster, batch.jids;
-		if not can_save_some() then
-			return rostermanager.save_roster(username, host, roster);
-		elseif #jids == 1 then
-			return rostermanager.save_roster(username, host, roster, jids[1]);
+	local function write(batch)
+		if can_save_some() then
+			local store = storagemanager.open(host, "roster", "map");
+			return store:set_keys(batch.username, batch:rows(store.remove));
 		end
-		local metadata = roster[false];
-		if metadata.version ~= true then
-			metadata.version = (metadata.version or 0) + 1;
-		end
-		local store = storagemanager.open(host, "roster", "map");
-		local rows = { [false] = metadata };
-		for _, jid in ipairs(jids) do
-			rows[jid] = roster[jid] or store.remove;
-		end
-		return store:set_keys(username, rows);
+		return storagemanager.open(host, "roster", "keyval"):set(batch.username, batch.roster);
 	end
 
-	local function undo(batch)
-		local roster, metadata = batch.roster, batch.roster[false];
-		for _, jid in ipairs(batch.jids) do
-			-- Unless somebody else has changed it since.
-			if roster[jid] == batch.after[jid] then
-				roster[jid] = batch.before[jid];
-				metadata.pending[jid] = batch.pending[jid] or metadata.pending[jid];
-			end
+	local function try_to_write(batch)
+		local ran, ok, problem = at_once(pushes.without, batch.username, write, batch);
+		if not ran or not ok then
+			module:log("warn", "The roster of %s@%s cannot be saved: %s", batch.username, host, ran and problem or ok);
+			return false;
 		end
-		metadata.version = batch.version;
+		return true;
 	end
 
 	local function protected(f, ...)
@@ -85,145 +81,288 @@ return function (core, accounts, entities, pushes, refuse)
 		end
 	end
 
-	local function tell_others(batch, jid)
-		local username, roster = batch.username, batch.roster;
-		rostermanager.roster_push(username, host, jid);
-		if not batch.entities_told then
-			local version = roster[false].version;
-			pushes.push(username, jid, roster[jid], type(version) == "number" and version or nil);
-		end
-		if batch.after[jid] == nil then
-			-- The server's own handlers take leave of the contact (R5). They look for a pending request
-			-- of the contact in the roster, where it is no more.
-			module:fire_event("roster-item-removed", {
-				username = username, jid = jid, item = batch.before[jid];
-				roster = setmetatable({
-					[false] = { version = roster[false].version, pending = batch.pending };
-				}, { __index = roster });
-				origin = accounts.acting_session(username, batch.account, accounts.bounced);
-			});
-		end
-	end
+	-- What can be done with the rosters of this host. Other granting hosts use it too, when an entity changes
+	-- the rosters of both sides at once (R10).
+	local rosters_here = {};
 
-	-- Saves what waits, then answers in the order the requests came, then tells others.
-	local function flush()
-		local saving, answering = waiting, requests;
-		batches, waiting, requests = {}, {}, {};
-		for _, batch in ipairs(saving) do
-			batch.version = batch.roster[false].version;
-			batch.saved = #batch.jids == 0 or pushes.without(batch.username, function ()
-				return save(batch);
-			end);
-			if not batch.saved then
-				undo(batch);
-			end
-		end
-		for _, request in ipairs(answering) do
-			local origin, stanza = request.event.origin, request.event.stanza;
-			if origin.send then
-				origin.send(request.batch.saved and st.reply(stanza)
-					or st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be saved"));
-			end
-		end
-		for _, batch in ipairs(saving) do
-			for _, jid in ipairs(batch.saved and batch.jids or {}) do
-				protected(tell_others, batch, jid);
-			end
-		end
-	end
-
-	local function batch_for(username, account, roster)
-		local batch = batches[username];
-		if batch and batch.roster ~= roster then
-			flush(); -- read anew meanwhile
-			batch = nil;
-		end
-		if not batch then
-			if #waiting == 0 then
-				-- At the next turn of the event loop, when what has been received is dealt with.
-				module:add_timer(0, flush);
-			end
-			batch = {
-				username = username, account = account, roster = roster;
-				jids = {}, before = {}, after = {}, pending = {};
-			};
-			batches[username] = batch;
-			waiting[#waiting + 1] = batch;
-		end
-		return batch;
-	end
-
-	--- Requests
-
-	local function get(event, account, username)
-		local roster = load(event, username);
+	-- Returns a batch without changes; nil where the roster cannot be read or the account does not exist.
+	function rosters_here.begin(username)
+		local roster = still_exists(username) and load(username);
 		if roster then
-			answer(event.origin, core.roster_result(event.stanza, account, roster));
+			local batch = new_batch(username, roster);
+			batch.rosters = rosters_here;
+			return batch;
+		end
+	end
+
+	-- Makes a batch durable and returns whether it is. A batch that is not has been taken back.
+	function rosters_here.save(batch)
+		if batch:is_empty() then
+			return true;
+		end
+		batch:set_version(batch:version_after(#batch.jids));
+		if not try_to_write(batch) then
+			batch:undo();
+			return false;
 		end
 		return true;
 	end
 
-	local function entered(change, old)
-		if change.remove then
+	-- Takes a saved batch back, in storage as well.
+	function rosters_here.take_back(batch)
+		batch:undo();
+		if not batch:is_empty() and not try_to_write(batch) then
+			module:log("error", "The roster of %s@%s keeps a change that should have been taken back", batch.username, host);
+		end
+	end
+
+	-- Tells clients and entities what a saved batch has changed: each change with the version that it made. Then
+	-- the server's own handlers cancel the subscriptions of removed contacts (R5).
+	function rosters_here.tell(batch)
+		local username = batch.username;
+		for i, jid in ipairs(batch.jids) do
+			local version = batch:version_after(i);
+			batch:set_version(version);
+			protected(rostermanager.roster_push, username, host, jid);
+			protected(pushes.changed, username, jid, batch.before[jid], batch.after[jid], version);
+		end
+		for _, jid in ipairs(batch.jids) do
+			if batch.after[jid] == nil then
+				protected(module.fire_event, module, "roster-item-removed", {
+					username = username, jid = jid, item = batch.before[jid];
+					roster = batch:roster_before();
+					origin = accounts.acting_session(username, username.."@"..host, accounts.bounced);
+				});
+			end
+		end
+	end
+
+	function rosters_here.may_set(entity, username)
+		return core.may_set_roster(entity, username);
+	end
+
+	-- Granting host to its rosters.
+	local rosters_of = module:shared("/*/privilege/rosters");
+	rosters_of[host] = rosters_here;
+
+	--- The agreement of both sides (R10)
+
+	-- Whether a contact is the address of an account of this server. The account need not exist, and its host need
+	-- not be active at the moment.
+	local function is_local(jid)
+		local node, domain = jid_split(jid);
+		local contact_host = hosts[domain];
+		return node and (contact_host and contact_host.type == "local" or not contact_host and serves(domain));
+	end
+
+	-- The other side of a contact that is an account of this server: its item for the account, and the rosters of its
+	-- host if the entity may set this one.
+	local function other_side(request, username, domain)
+		local asked, exists = at_once(usermanager.user_exists, username, domain);
+		if not hosts[domain] or not asked or not exists then
 			return nil;
 		end
-		local item = {};
-		-- What others keep in an item, and no client sees, stays.
-		for key, value in pairs(old or {}) do
-			item[key] = value;
-		end
-		item.subscription, item.ask, item.approved = change.subscription, change.ask, change.approved;
-		item.name, item.groups = change.name, change.groups;
-		return item;
+		local read, roster = at_once(rostermanager.load_roster, username, domain);
+		local rosters = rosters_of[domain];
+		return read and roster[request.account] or nil,
+			rosters and rosters.may_set(request.entity, username) and rosters or nil;
 	end
 
-	local function enter(batch, change)
-		local jid, roster = change.jid, batch.roster;
-		local metadata = roster[false];
-		batch.jids[#batch.jids + 1] = jid;
-		batch.before[jid], batch.after[jid] = roster[jid], entered(change, roster[jid]);
-		roster[jid] = batch.after[jid];
-		-- Whoever is gone, or sees the account's presence now, asks for it no more.
-		if change.remove or change.subscription == "from" or change.subscription == "both" then
-			batch.pending[jid], metadata.pending[jid] = metadata.pending[jid], nil;
-		end
-	end
-
-	-- Whether what has been planned would have been planned differently without what waits to be saved.
-	local function depends(batch, planned, changes)
-		if not batch then
-			return false;
-		elseif not planned then
-			return true;
-		end
+	-- Returns the changes of contacts' rosters that have to be saved together with some changes, as a list of
+	-- { rosters =, username =, change = }; or nil and the denial.
+	local function changes_of_contacts(request, changes)
+		local others = {};
 		for _, change in ipairs(changes) do
-			if batch.before[change.jid] or batch.after[change.jid] then
+			if change.gains_to and is_local(change.jid) then
+				local username, domain = jid_split(change.jid);
+				local item, rosters = other_side(request, username, domain);
+				local agreed, other, condition, text, rule =
+					core.agree_roster_change(request.account, change, item, rosters ~= nil);
+				if not agreed then
+					return nil, { agreed, other, condition, text, rule };
+				elseif other then
+					others[#others + 1] = { rosters = rosters, username = username, change = other };
+				end
+			end
+		end
+		return others;
+	end
+
+	--- The sets that wait
+
+	local requests, first, last = {}, 1, 0;
+
+	-- What has been entered and is not saved yet: the batches, of each account one; the requests that are answered then;
+	-- and whether all batches are saved or none.
+	local turn;
+
+	local function begin_turn()
+		turn = { batches = {}, by_username = {}, requests = {}, jointly = false };
+	end
+	begin_turn();
+
+	local function answer(request)
+		local origin, stanza, failure = request.origin, request.stanza, request.failure;
+		if not origin.send then
+			return; -- just gone
+		elseif failure then
+			origin.send(st.error_reply(stanza, failure[1], failure[2], failure[3]));
+		elseif request.denial then
+			local denial = request.denial;
+			refuse(request, denial[1], denial[2], denial[3], denial[4], denial[5]);
+		else
+			origin.send(st.reply(stanza));
+		end
+	end
+
+	local function save_all(batches, jointly)
+		for i, batch in ipairs(batches) do
+			batch.is_saved = batch.rosters.save(batch);
+			if not batch.is_saved and jointly then
+				for earlier = i - 1, 1, -1 do
+					batches[earlier].is_saved = false;
+					batches[earlier].rosters.take_back(batches[earlier]);
+				end
+				return;
+			end
+		end
+	end
+
+	-- Saves what has been entered, answers in the order the requests came, then tells others.
+	local function commit()
+		local done = turn;
+		begin_turn();
+		save_all(done.batches, done.jointly);
+		for _, request in ipairs(done.requests) do
+			if request.batch and not request.batch.is_saved then
+				request.failure = unsaved;
+			end
+			protected(answer, request);
+		end
+		for _, batch in ipairs(done.batches) do
+			if batch.is_saved then
+				batch.rosters.tell(batch);
+			end
+		end
+	end
+
+	local function join(batch)
+		turn.batches[#turn.batches + 1] = batch;
+		turn.by_username[batch.username] = batch;
+		return batch;
+	end
+
+	-- Whether changes concern a contact, or a contact's own roster, that something unsaved concerns as well.
+	local function depends(batch, changes)
+		for _, change in ipairs(changes) do
+			if batch:touches(change.jid)
+			or change.gains_to and turn.by_username[jid_split(change.jid)] and is_local(change.jid) then
 				return true;
 			end
 		end
 		return false;
 	end
 
-	local function set(event, account, username)
-		local roster = load(event, username);
-		if not roster then
+	-- Plans one set and enters its changes; what becomes of it is noted in the request. Returns false where
+	-- something that was entered before has to be saved first: nothing is planned on what may fail to be saved.
+	local function enter(request)
+		local username = request.username;
+		local batch = turn.by_username[username] or rosters_here.begin(username);
+		if not batch then
+			if still_exists(username) then
+				request.failure = unreadable;
+			else
+				request.denial = { core.no_account("roster") };
+			end
 			return true;
 		end
-		local planned, changes, condition, text, rule = core.plan_roster_set(account, event.stanza, roster);
-		if depends(batches[username], planned, changes) then
-			-- Each change is saved and pushed, also one that another follows at once, and what is planned must
-			-- not rest on what cannot be saved.
-			flush();
-			planned, changes, condition, text, rule = core.plan_roster_set(account, event.stanza, roster);
-		end
+		local planned, changes, condition, text, rule =
+			core.plan_roster_set(request.account, request.stanza, batch.roster);
 		if not planned then
-			return refuse(event, planned, changes, condition, text, rule);
+			request.denial = { planned, changes, condition, text, rule };
+			return batch:is_empty();
+		elseif depends(batch, changes) then
+			return false;
 		end
-		local batch = batch_for(username, account, roster);
+		local others, denial = changes_of_contacts(request, changes);
+		request.denial = denial;
+		if denial then
+			return true;
+		elseif others[1] and turn.batches[1] then
+			return false;
+		end
+		for _, other in ipairs(others) do
+			-- A contact is in a set only once, so each of these is another account.
+			local batch_there = other.rosters.begin(other.username);
+			if not batch_there then
+				request.failure = unreadable;
+				return true;
+			end
+			other.batch = batch_there;
+		end
+		for _, other in ipairs(others) do
+			other.batch:enter(other.change);
+			turn.batches[#turn.batches + 1] = other.batch;
+			turn.jointly = true;
+		end
+		if not turn.by_username[username] then
+			join(batch);
+		end
 		for _, change in ipairs(changes) do
-			enter(batch, change);
+			batch:enter(change);
 		end
-		requests[#requests + 1] = { event = event, batch = batch };
+		request.batch = batch;
+		return true;
+	end
+
+	-- A handler that is told of a change may come back here. So the queue is in order at any time.
+	local function flush()
+		while first <= last do
+			local request = requests[first];
+			local ok, is_done = pcall(enter, request);
+			if ok and not is_done then
+				commit();
+			else
+				requests[first] = nil;
+				first = first + 1;
+				if not ok then
+					module:log("error", "A roster set for %s failed: %s", request.account, is_done);
+					request.failure = failed;
+				end
+				turn.requests[#turn.requests + 1] = request;
+				if turn.jointly then
+					commit();
+				end
+			end
+		end
+		commit();
+	end
+
+	--- Requests
+
+	local function get(event, account, username)
+		local roster = load(username);
+		local origin, stanza = event.origin, event.stanza;
+		if not roster then
+			origin.send(st.error_reply(stanza, unreadable[1], unreadable[2], unreadable[3]));
+			return true;
+		end
+		local text = core.roster_result(stanza, account, roster);
+		origin.send(entities.takes_text(origin) and text or xml_parse(text));
+		return true;
+	end
+
+	local function set(event, account, username)
+		if first > last then
+			first, last = 1, 0;
+			-- At the next turn of the event loop everything that has been received is dealt with.
+			module:add_timer(0, flush);
+		end
+		last = last + 1;
+		requests[last] = {
+			origin = event.origin, stanza = event.stanza, account = account, username = username;
+			entity = jid_bare(event.stanza.attr.from);
+		};
 		return true;
 	end
 
@@ -246,29 +385,36 @@ return function (core, accounts, entities, pushes, refuse)
 	module:hook("iq-get/bare/jabber:iq:roster:query", handler(get));
 	module:hook("iq-set/bare/jabber:iq:roster:query", handler(set));
 
+	-- Only a set that may come to the handler above passes those that wait. An account's own set has no `to` here.
 	local function flush_first(event)
-		if waiting[1] then
-			local stanza = event.stanza;
-			local child = stanza.tags[1];
-			if stanza.name ~= "iq" or stanza.attr.type ~= "set" or not child or child.attr.xmlns ~= "jabber:iq:roster" then
-				flush();
-			end
+		if first > last then
+			return;
 		end
+		local stanza = event.stanza;
+		local child = stanza.tags[1];
+		if stanza.name == "iq" and stanza.attr.type == "set" and stanza.attr.to
+		and child and child.name == "query" and child.attr.xmlns == "jabber:iq:roster" then
+			return;
+		end
+		flush();
 	end
-	for _, event in ipairs({ "iq/host", "iq/bare", "iq/full", "message/host", "message/bare", "message/full",
+	-- Before the server's handlers of an account's own stanzas, some of which change rosters, and of everything else
+	-- that reaches this host.
+	for _, event in ipairs({ "pre-stanza", "iq/host", "iq/bare", "iq/full", "message/host", "message/bare", "message/full",
 		"presence/host", "presence/bare", "presence/full" }) do
 		module:hook(event, flush_first, 10000);
 	end
 
-	-- Somebody else has saved the whole of a roster, and the change of ours in it has been seen.
-	pushes.on_whole_save(function (username)
-		if batches[username] then
-			batches[username].entities_told = true;
-		end
-	end);
 	module:hook_global("config-reloaded", function ()
 		has_map = nil;
 	end);
 
-	return { flush = flush };
+	return {
+		flush = flush;
+		stop = function ()
+			if rosters_of[host] == rosters_here then
+				rosters_of[host] = nil;
+			end
+		end;
+	};
 end;

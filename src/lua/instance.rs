@@ -77,6 +77,8 @@ pub(super) fn open(
     export("no_administration", no_administration)?;
     export("roster_result", roster_result)?;
     export("plan_roster_set", plan_roster_set)?;
+    export("may_set_roster", may_set_roster)?;
+    export("agree_roster_change", agree_roster_change)?;
     export("roster_push", roster_push)?;
     export("roster_changes", roster_changes)?;
     export("may_see", may_see)?;
@@ -308,6 +310,46 @@ fn plan_roster_set(core: &Core, lua: &Lua, (account, stanza, stored, ..): Args) 
         .and_then(|sets| roster::plan(sets, |jid| rosters::find(&stored, jid, &core.keys)));
     match planned {
         Ok(changes) => (true, rosters::changes(lua, changes)?).into_lua_multi(lua),
+        Err(denial) => denied(lua, denial),
+    }
+}
+
+/// `may_set_roster(entity, username)`: whether the grant of the entity lets it set this account's roster.
+fn may_set_roster(core: &Core, lua: &Lua, (entity, username, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "may_set_roster", "entity")?;
+    let username = convert::text(&username, "may_set_roster", "username")?;
+    let state = core.state.borrow();
+    let may = state
+        .matrix
+        .grant(&entity)
+        .is_some_and(|grant| grant.roster.allows(IqType::Set) && grant.scope.covers(&username));
+    may.into_lua_multi(lua)
+}
+
+/// `agree_roster_change(account, change, item, may_set)`: whether `change` of the account's roster agrees
+/// with the roster of its contact, an account of this server whose own item is `item` or nil. Returns
+/// true; or true and the change of the contact's roster that has to be saved as well; or a denial (R10).
+fn agree_roster_change(
+    core: &Core,
+    lua: &Lua,
+    (account, change, item, may_set, ..): Args,
+) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "agree_roster_change";
+    let account = convert::text(&account, HERE, "account")?;
+    let change = convert::table(change, HERE, "change")?;
+    let contact = convert::text(&change.raw_get("jid")?, HERE, "jid")?;
+    let wanted = rosters::read_item(&change, &core.keys).subscription;
+    let theirs = match item {
+        LuaValue::Nil => None,
+        item => Some(rosters::read_item(
+            &convert::table(item, HERE, "item")?,
+            &core.keys,
+        )),
+    };
+    let may_set = matches!(may_set, LuaValue::Boolean(true));
+    match roster::agree(&account, &contact, wanted, theirs.as_ref(), may_set) {
+        Ok(None) => true.into_lua_multi(lua),
+        Ok(Some(change)) => (true, rosters::change(lua, change)?).into_lua_multi(lua),
         Err(denial) => denied(lua, denial),
     }
 }

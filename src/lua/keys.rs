@@ -32,6 +32,7 @@ keys! {
     id = "id",
     jid = "jid",
     name = "name",
+    persist = "persist",
     subscription = "subscription",
     tags = "tags",
     to = "to",

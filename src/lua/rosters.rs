@@ -7,7 +7,7 @@ use mlua::prelude::*;
 
 use super::keys::Keys;
 use super::stanza::{owned, string};
-use crate::roster::{Change, Item, RosterWriter, Subscription};
+use crate::roster::{Change, Current, Item, RosterWriter, Subscription};
 
 /// The visible part of a stored item (R8).
 pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
@@ -66,14 +66,15 @@ pub(super) fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(Stri
     }
 }
 
-/// The contacts of a stored roster, or of a part of one, by JID. Rows that are no contacts are left
-/// out (R8).
+/// Returns the contacts of a stored roster, or of a part of one, by JID. Rows that are not contacts are
+/// left out (R8), and so are contacts that are not stored: a save does not change those.
 pub(super) fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
     // The closure never fails, and neither does reading a table.
     let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
         if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
             && string(&item, &keys.subscription).is_some()
+            && is_stored(&item, keys)
         {
             items.insert(owned(&jid), read_item(&item, keys));
         }
@@ -82,12 +83,21 @@ pub(super) fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> 
     items
 }
 
-/// The item of a contact in a stored roster.
-pub(super) fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Item> {
+/// The item of a contact in a roster that the server has loaded.
+pub(super) fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Current> {
     match roster.raw_get(jid) {
-        Ok(LuaValue::Table(item)) => Some(read_item(&item, keys)),
+        Ok(LuaValue::Table(item)) => Some(Current {
+            is_stored: is_stored(&item, keys),
+            item: read_item(&item, keys),
+        }),
         _ => None,
     }
+}
+
+/// Whether an item is one that storage holds. Modules that add contacts to a roster while it is loaded
+/// mark them, and leave them out when it is saved.
+fn is_stored(item: &LuaTable, keys: &Keys) -> bool {
+    !matches!(item.raw_get(&keys.persist), Ok(LuaValue::Boolean(false)))
 }
 
 /// The roster version: a number, or nothing where the server keeps none.
@@ -110,28 +120,34 @@ pub(super) fn version_text(version: f64) -> String {
     format!("{version}")
 }
 
-/// The changes of a roster set for the shim to enter: `{ jid =, remove = true }`, or `{ jid =,
-/// subscription =, ask =, approved =, name =, groups = { [group] = true } }`.
+/// Returns the changes of a roster set for the shim to enter; see [`change`].
 pub(super) fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
     let list = lua.create_table_with_capacity(changes.len(), 0)?;
-    for Change { jid, item } in changes {
-        let entry = lua.create_table()?;
-        entry.raw_set("jid", jid)?;
-        match item {
-            None => entry.raw_set("remove", true)?,
-            Some(item) => {
-                entry.raw_set("subscription", item.subscription.as_str())?;
-                entry.raw_set("ask", item.ask.then_some("subscribe"))?;
-                entry.raw_set("approved", item.approved.then_some("true"))?;
-                entry.raw_set("name", item.name)?;
-                let groups = lua.create_table()?;
-                for group in item.groups {
-                    groups.raw_set(group, true)?;
-                }
-                entry.raw_set("groups", groups)?;
-            }
-        }
-        list.raw_push(entry)?;
+    for planned in changes {
+        list.raw_push(change(lua, planned)?)?;
     }
     Ok(list)
+}
+
+/// Returns one change as a table: `{ jid =, remove = true }`, or `{ jid =, gains_to =, subscription =,
+/// ask =, approved =, name =, groups = { [group] = true } }`.
+pub(super) fn change(lua: &Lua, Change { jid, item, gains_to }: Change) -> LuaResult<LuaTable> {
+    let entry = lua.create_table()?;
+    entry.raw_set("jid", jid)?;
+    match item {
+        None => entry.raw_set("remove", true)?,
+        Some(item) => {
+            entry.raw_set("gains_to", gains_to.then_some(true))?;
+            entry.raw_set("subscription", item.subscription.as_str())?;
+            entry.raw_set("ask", item.ask.then_some("subscribe"))?;
+            entry.raw_set("approved", item.approved.then_some("true"))?;
+            entry.raw_set("name", item.name)?;
+            let groups = lua.create_table()?;
+            for group in item.groups {
+                groups.raw_set(group, true)?;
+            }
+            entry.raw_set("groups", groups)?;
+        }
+    }
+    Ok(entry)
 }

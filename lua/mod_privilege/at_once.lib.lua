@@ -1,0 +1,23 @@
+-- Calls into parts of the server that may wait, from places that must not (R11, L2).
+--
+-- Storage and authentication can be provided by modules that wait for somebody else. They can only do so in
+-- a handler that knows how to go on later. A timer does not, a component's stanza does not, and a change that
+-- is half saved must not.
+
+local create, resume, status = coroutine.create, coroutine.resume, coroutine.status;
+
+local function finish(work, ok, ...)
+	if not ok then
+		return false, (...);
+	elseif status(work) ~= "dead" then
+		-- It goes on by itself when its answer comes; nobody looks at the result.
+		return false, "it would have to wait";
+	end
+	return true, ...;
+end
+
+-- Returns true and the results of f(...); or false and the reason, where it fails or would have to wait.
+return function (f, ...)
+	local work = create(f);
+	return finish(work, resume(work, ...));
+end;
