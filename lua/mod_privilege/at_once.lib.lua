@@ -11,12 +11,12 @@ local function finish(work, ok, ...)
 		return false, (...);
 	elseif status(work) ~= "dead" then
 		-- It goes on by itself when its answer comes; nobody looks at the result.
-		return false, "it would have to wait";
+		return nil, "it would have to wait";
 	end
 	return true, ...;
 end
 
--- Returns true and the results of f(...); or false and the reason, where it fails or would have to wait.
+-- Returns true and the results of f(...); false and the error where it fails; nil and a reason where it waits.
 return function (f, ...)
 	local work = create(f);
 	return finish(work, resume(work, ...));

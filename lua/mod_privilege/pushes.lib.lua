@@ -220,7 +220,7 @@ return function (core, accounts, entities, id_prefix)
 			local ran, ok, problem = pcall(save, ...);
 			saving = nil;
 			if not ran then
-				return nil, ok;
+				error(ok, 0);
 			end
 			return ok, problem;
 		end;

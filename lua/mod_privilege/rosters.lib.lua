@@ -67,16 +67,17 @@ return function (core, accounts, entities, pushes, refuse, serves)
 
 	local function try_to_write(batch)
 		local ran, ok, problem = at_once(pushes.without, batch.username, write, batch);
-		if not ran or not ok then
-			module:log("warn", "The roster of %s@%s cannot be saved: %s", batch.username, host, ran and problem or ok);
-			return false;
+		if not ran then
+			module:log("error", "The storage of the roster of %s@%s failed: %s", batch.username, host, ok);
+		elseif not ok then
+			module:log("warn", "The roster of %s@%s cannot be saved: %s", batch.username, host, problem);
 		end
-		return true;
+		return ran and ok and true or false;
 	end
 
 	local function protected(f, ...)
-		local ok, problem = pcall(f, ...);
-		if not ok then
+		local ok, problem = at_once(f, ...);
+		if ok == false then
 			module:log("error", "A handler of this server failed after a roster was changed: %s", problem);
 		end
 	end
@@ -193,11 +194,11 @@ return function (core, accounts, entities, pushes, refuse, serves)
 	local requests, first, last = {}, 1, 0;
 
 	-- What has been entered and is not saved yet: the batches, of each account one; the requests that are answered then;
-	-- and whether all batches are saved or none.
+	-- whether all batches are saved or none; and whether nothing may be added.
 	local turn;
 
 	local function begin_turn()
-		turn = { batches = {}, by_username = {}, requests = {}, jointly = false };
+		turn = { batches = {}, by_username = {}, requests = {}, jointly = false, is_complete = false };
 	end
 	begin_turn();
 
@@ -215,15 +216,22 @@ return function (core, accounts, entities, pushes, refuse, serves)
 		end
 	end
 
+	-- Saves batches; jointly means all of them or none.
 	local function save_all(batches, jointly)
+		local failed_at;
 		for i, batch in ipairs(batches) do
 			batch.is_saved = batch.rosters.save(batch);
-			if not batch.is_saved and jointly then
-				for earlier = i - 1, 1, -1 do
-					batches[earlier].is_saved = false;
-					batches[earlier].rosters.take_back(batches[earlier]);
-				end
-				return;
+			if jointly and not batch.is_saved then
+				failed_at = i;
+				break;
+			end
+		end
+		for i, batch in ipairs(failed_at and batches or {}) do
+			batch.is_saved = false;
+			if i < failed_at then
+				batch.rosters.take_back(batch);
+			elseif i > failed_at then
+				batch:undo();
 			end
 		end
 	end
@@ -303,20 +311,21 @@ return function (core, accounts, entities, pushes, refuse, serves)
 		for _, other in ipairs(others) do
 			other.batch:enter(other.change);
 			turn.batches[#turn.batches + 1] = other.batch;
-			turn.jointly = true;
+			turn.jointly, turn.is_complete = true, true;
 		end
 		if not turn.by_username[username] then
 			join(batch);
 		end
 		for _, change in ipairs(changes) do
 			batch:enter(change);
+			-- A removal changes the contact's roster as well, before the next set looks at it (R5).
+			turn.is_complete = turn.is_complete or change.remove and is_local(change.jid);
 		end
 		request.batch = batch;
 		return true;
 	end
 
-	-- A handler that is told of a change may come back here. So the queue is in order at any time.
-	local function flush()
+	local function deal_with_all()
 		while first <= last do
 			local request = requests[first];
 			local ok, is_done = pcall(enter, request);
@@ -330,12 +339,27 @@ return function (core, accounts, entities, pushes, refuse, serves)
 					request.failure = failed;
 				end
 				turn.requests[#turn.requests + 1] = request;
-				if turn.jointly then
+				if turn.is_complete then
 					commit();
 				end
 			end
 		end
 		commit();
+	end
+
+	local is_busy = false;
+
+	-- Deals with the sets that wait. A removal sends presence, which is delivered while the sets after it still wait;
+	-- those are dealt with after the whole removal.
+	local function flush()
+		if not is_busy and first <= last then
+			is_busy = true;
+			local ok, problem = pcall(deal_with_all);
+			is_busy = false;
+			if not ok then
+				error(problem, 0);
+			end
+		end
 	end
 
 	--- Requests

@@ -183,6 +183,7 @@ class Prosody:
     host_options         {host: {option: value}} for VirtualHosts and components
     config               Lua text to append to the configuration
     plugins              directories that come before the built one in plugin_paths
+    files                {name: text} of files beside the configuration
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class Prosody:
         host_options=None,
         config="",
         plugins=(),
+        files=None,
     ):
         self.privileged_entities = copy.deepcopy(
             PRIVILEGES if privileged_entities is None else privileged_entities
@@ -225,6 +227,7 @@ class Prosody:
         self.host_options = copy.deepcopy(host_options or {})
         self.config = config
         self.plugins = [Path(p) for p in plugins]
+        self.files = dict(files or {})
 
         root = os.environ.get("PROSODY_ROOT") or None
         self.root = Path(root) if root else None
@@ -298,6 +301,8 @@ class Prosody:
         self.directory = Path(tempfile.mkdtemp(prefix="mod_privilege-", dir=parent))
         for name in ("data", "certs"):
             (self.directory / name).mkdir()
+        for name, text in self.files.items():
+            (self.directory / name).write_text(text, "utf-8")
         if self.root:
             # Only what lies under the root can be reached from inside it.
             for source in (*self.plugins, REPO / "spec" / "support" / "plugins", REPO / "target" / "plugins"):

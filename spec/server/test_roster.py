@@ -258,15 +258,16 @@ def test_r1_r2_an_account_as_the_entity(server, smacks):
 @pytest.mark.parametrize("subscription", ("none", "to", "from", "both"))
 def test_r2_the_subscription_is_honoured(server, component, subscription):
     """R2: which a client's own set is not."""
+    contact = "romeo@stranger.lit"
     juliet = server.client(JULIET)
-    must_set(component, JULIET, item(ROMEO, "Lovers", name="Romeo", subscription=subscription))
+    must_set(component, JULIET, item(contact, "Lovers", name="Romeo", subscription=subscription))
     expected = {"name": "Romeo", "subscription": subscription, "groups": ["Lovers"]}
-    assert get_roster(component, JULIET) == get_roster(juliet, None) == {ROMEO: expected}
-    assert server.roster(JULIET)[ROMEO]["subscription"] == subscription
-    assert pushes(juliet) == [(ROMEO, expected)]
+    assert get_roster(component, JULIET) == get_roster(juliet, None) == {contact: expected}
+    assert server.roster(JULIET)[contact]["subscription"] == subscription
+    assert pushes(juliet) == [(contact, expected)]
     # And her own is not.
-    juliet.iq("set", None, query(item(ROMEO, subscription="both", name="R")))
-    assert get_roster(component, JULIET)[ROMEO]["subscription"] == subscription
+    juliet.iq("set", None, query(item(contact, subscription="both", name="R")))
+    assert get_roster(component, JULIET)[contact]["subscription"] == subscription
 
 
 def test_r2_what_was_set_takes_effect_at_once(server, component, stranger):

@@ -98,6 +98,72 @@ def pushed(peer, account: str) -> list[tuple[str, dict]]:
     return [push[1:] for push in found]
 
 
+def log_in(server, account: str, **options):
+    """A client; what its login caused has come and is forgotten."""
+    client = server.client(account, **options)
+    client.drain()
+    return client
+
+
+def forget_rosters(server, host: str = "capulet.lit"):
+    """What the core holds of the rosters of offline accounts goes: the next one to ask reads the storage."""
+    server.lua("hosts[h].roster_cache = nil", h=host)
+
+
+def held(server, account: str) -> dict:
+    """{contact: {subscription, ask, name, groups}} as the server itself uses the roster of an account."""
+    return _visible(server, account, "return (rostermanager.load_roster(user, h))")
+
+
+def stored(server, account: str) -> dict:
+    """The same as it is in storage."""
+    return _visible(server, account, "return (storagemanager.open(h, 'roster'):get(user))")
+
+
+def _visible(server, account: str, code: str) -> dict:
+    user, host = account.split("@")
+    found = {}
+    for contact, row in (server.lua(code, h=host, user=user) or {}).items():
+        if contact not in ("false", "pending"):
+            found[contact] = {k: row[k] for k in ("subscription", "ask", "name") if k in row}
+            if row.get("groups"):
+                found[contact]["groups"] = sorted(row["groups"])
+    return found
+
+
+def subscription(server, account: str, contact: str) -> str | None:
+    """What the roster of an account says of a contact, in memory and in storage alike."""
+    here, there = held(server, account).get(contact), stored(server, account).get(contact)
+    assert here == there, (here, there)
+    return here and here["subscription"]
+
+
+def in_one_turn(server, *stanzas: tuple[str, str]):
+    """Hands stanzas to the server one after another in one turn of its event loop.
+
+    Each is (JID of a connected component or full JID of a client, XML). A component's stanza gets its `from`.
+    A text "lua: ..." in the place of the XML is run instead.
+    """
+    server.lua(
+        """
+        local parse = require "util.xml".parse;
+        for _, pair in ipairs(list) do
+            local jid, text = pair[1], pair[2];
+            local code = text:match("^lua: (.*)$");
+            if code then
+                assert(load(code, "=turn", "t", _ENV))();
+            else
+                local stanza = assert(parse(text));
+                local component = hosts[jid] and hosts[jid].modules.component;
+                if component then stanza.attr.from = jid; end
+                prosody.core_process_stanza(component and component.session or prosody.full_sessions[jid], stanza);
+            end
+        end
+        """,
+        list=[list(pair) for pair in stanzas],
+    )
+
+
 # Presence
 
 
