@@ -147,7 +147,7 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
         let item = contacts.get(42).map(|(_, item)| item.clone());
         b.iter(|| {
             roster::read_set(black_box(&&set), JULIET, &AsWritten)
-                .and_then(|sets| roster::plan(sets, |_| item.clone()))
+                .and_then(|sets| roster::plan(sets, |_| item.clone().map(roster::Current::from)))
                 .is_ok()
         });
     });

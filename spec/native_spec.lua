@@ -164,6 +164,9 @@ describe("a value of the wrong type", function ()
 		roster_result = { takes("stanza", "table", roster_get()), takes("account", "string", account), takes("roster", "table", {}) };
 		plan_roster_set = { takes("account", "string", account), takes("stanza", "table", roster_set({ jid = "a@b" })),
 			takes("roster", "table", {}) };
+		may_set_roster = { takes("entity", "string", entity), takes("username", "string", "juliet") };
+		agree_roster_change = { takes("account", "string", account), takes("change", "table", { jid = "a@b", subscription = "to" }),
+			takes("item", "table", {}, "nil"), takes("may_set", "boolean", true) };
 		roster_push = { takes("account", "string", account), takes("to", "string", entity), takes("id", "string", "x"),
 			takes("jid", "string", "a@b"), takes("item", "table", {}, "nil"), takes("version", "number", 3, "nil") };
 		roster_changes = { takes("before", "table", {}, "nil"), takes("after", "table", {}, "nil") };
@@ -1073,7 +1076,8 @@ describe("the answer to a roster request", function ()
 		local entered = {};
 		for _, change in ipairs(changes) do
 			local contact = change.jid;
-			change.jid, entered[contact] = nil, change;
+			assert.is_true(change.gains_to);
+			change.jid, change.gains_to, entered[contact] = nil, nil, change;
 		end
 		assert.same(roster, entered);
 	end);

@@ -122,6 +122,16 @@ pub struct Current {
     pub is_stored: bool,
 }
 
+impl From<Item> for Current {
+    /// An item as storage holds it.
+    fn from(item: Item) -> Current {
+        Current {
+            item,
+            is_stored: true,
+        }
+    }
+}
+
 /// One item that a set really changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -331,10 +341,8 @@ pub fn plan(
             }
         };
         if after != before || !is_stored {
-            let includes_to = |item: &Option<Item>| {
-                item.as_ref()
-                    .is_some_and(|item| item.subscription.includes_to())
-            };
+            let includes_to =
+                |item: &Option<Item>| item.as_ref().is_some_and(|item| item.subscription.includes_to());
             changes.push(Change {
                 gains_to: includes_to(&after) && !includes_to(&before),
                 jid,

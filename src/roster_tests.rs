@@ -21,8 +21,15 @@ fn planned(items: &str, current: &[(&str, Item)]) -> Result<Vec<Change>, Denial>
         current
             .iter()
             .find(|(key, _)| *key == jid)
-            .map(|(_, item)| item.clone())
+            .map(|(_, item)| Current::from(item.clone()))
     })
+}
+
+fn subscribed(subscription: Subscription) -> Item {
+    Item {
+        subscription,
+        ..Item::default()
+    }
 }
 
 fn one(items: &str, current: &[(&str, Item)]) -> Item {
@@ -327,10 +334,112 @@ proptest! {
                 .into_iter()
                 .map(|(jid, item)| Change {
                     jid,
+                    gains_to: item.as_ref().is_some_and(|item| item.subscription.includes_to()),
                     item: item.map(|item| Item { ask: item.ask && !item.subscription.includes_to(), ..item }),
                 })
                 .collect();
             prop_assert_eq!(changes, wanted);
+        }
+    }
+}
+
+#[test]
+fn r11_a_contact_that_is_not_stored_is_a_change_even_as_it_is() {
+    let given = Item {
+        subscription: Subscription::Both,
+        name: Some("N".into()),
+        ..Item::default()
+    };
+    let set = |is_stored| {
+        let sets = read_set(&&query("<item jid='a@b' name='N'/>"), JULIET, &CrateNormaliser).unwrap();
+        let item = given.clone();
+        plan(sets, |_| {
+            Some(Current {
+                item: item.clone(),
+                is_stored,
+            })
+        })
+        .unwrap()
+    };
+    assert_eq!(set(true), []);
+    let changes = set(false);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].item.as_ref(), Some(&given));
+    assert!(!changes[0].gains_to);
+}
+
+const STATES: [Subscription; 4] = [
+    Subscription::None,
+    Subscription::To,
+    Subscription::From,
+    Subscription::Both,
+];
+
+#[test]
+fn r10_only_a_change_that_adds_to_gains_it() {
+    for before in STATES {
+        for after in STATES {
+            let items = format!("<item jid='a@b' name='new' subscription='{}'/>", after.as_str());
+            let changes = planned(&items, &[("a@b", subscribed(before))]).unwrap();
+            assert_eq!(
+                changes[0].gains_to,
+                after.includes_to() && !before.includes_to(),
+                "{before:?} {after:?}"
+            );
+        }
+    }
+    assert!(planned("<item jid='a@b' subscription='to'/>", &[]).unwrap()[0].gains_to);
+    assert!(
+        !planned(
+            "<item jid='a@b' subscription='remove'/>",
+            &[("a@b", subscribed(Subscription::None))]
+        )
+        .unwrap()[0]
+            .gains_to
+    );
+}
+
+#[test]
+fn r10_a_contact_has_to_agree() {
+    for theirs in STATES {
+        for wanted in [Subscription::To, Subscription::Both] {
+            let item = subscribed(theirs);
+            let verdict = agree(JULIET, "nurse@capulet.lit", wanted, Some(&item), false);
+            if theirs.includes_from() {
+                assert_eq!(verdict, Ok(None), "{theirs:?} {wanted:?}");
+            } else {
+                let denial = verdict.unwrap_err();
+                assert_eq!(
+                    (denial.error_type, denial.condition, denial.rule),
+                    (ErrorType::Cancel, Condition::NotAllowed, "R10")
+                );
+            }
+        }
+    }
+    assert!(agree(JULIET, "nurse@capulet.lit", Subscription::To, None, false).is_err());
+}
+
+#[test]
+fn r10_who_may_set_both_rosters_makes_them_agree() {
+    for theirs in [None].into_iter().chain(STATES.map(Some)) {
+        for wanted in [Subscription::To, Subscription::Both] {
+            let item = theirs.map(|subscription| Item {
+                name: Some("J".into()),
+                ask: true,
+                ..subscribed(subscription)
+            });
+            let change = agree(JULIET, "nurse@capulet.lit", wanted, item.as_ref(), true).unwrap();
+            if theirs == Some(wanted.mirrored()) {
+                assert_eq!(change, None);
+                continue;
+            }
+            let change = change.unwrap();
+            let after = change.item.unwrap();
+            assert_eq!(change.jid, JULIET);
+            assert_eq!(after.subscription.mirrored(), wanted);
+            // What only they can see stays theirs.
+            assert_eq!(after.name, item.as_ref().and_then(|item| item.name.clone()));
+            assert_eq!(after.ask, item.is_some() && !after.subscription.includes_to());
         }
     }
 }

@@ -149,7 +149,7 @@ fn r2_the_entity_adds_an_item_and_removes_it() {
         let request = stanza(set);
         let query = request.get_child("query", "jabber:iq:roster").unwrap();
         let sets = roster::read_set(&query, JULIET, &CrateNormaliser).unwrap();
-        roster::plan(sets, |_| now.clone()).unwrap()
+        roster::plan(sets, |_| now.clone().map(roster::Current::from)).unwrap()
     };
     let added = planned(
         "<iq id='roster2' from='pubsub.capulet.lit' to='juliet@capulet.lit' type='set'><query xmlns='jabber:iq:roster'>\

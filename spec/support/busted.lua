@@ -1,7 +1,7 @@
 -- busted's helper: what a spec may require.
 --
 -- Prosody's own libraries ("util.jid", "util.stanza"), found where the `prosody` command says they are,
--- the shim's parts ("roster.lib" for lua/mod_privilege/roster.lib.lua), and the native library as built
+-- the shim's parts that need no server ("roster_batch" for lua/mod_privilege/roster_batch.lib.lua), and the native library as built
 -- ("privilege_native", or the path of its file from `built_library()`).
 
 local function first_line(command)
@@ -23,7 +23,7 @@ local function prosody_directory()
 end
 
 local directory = prosody_directory();
-package.path = ("lua/mod_privilege/?.lua;%s/?.lua;%s"):format(directory, package.path);
+package.path = ("lua/mod_privilege/?.lib.lua;%s/?.lua;%s"):format(directory, package.path);
 package.cpath = ("%s/?.so;%s"):format(directory, package.cpath);
 
 -- 13 keeps its libraries under two names and has a loader for that, 0.12 has neither.

@@ -34,6 +34,14 @@ pub(super) fn table(value: LuaValue, function: &str, argument: &str) -> LuaResul
     }
 }
 
+/// A boolean argument.
+pub(super) fn boolean(value: &LuaValue, function: &str, argument: &str) -> LuaResult<bool> {
+    match value {
+        LuaValue::Boolean(found) => Ok(*found),
+        other => Err(wrong(function, argument, "a boolean", other)),
+    }
+}
+
 /// A function argument.
 pub(super) fn function(value: LuaValue, function: &str, argument: &str) -> LuaResult<LuaFunction> {
     match value {

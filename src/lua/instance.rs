@@ -346,7 +346,7 @@ fn agree_roster_change(
             &core.keys,
         )),
     };
-    let may_set = matches!(may_set, LuaValue::Boolean(true));
+    let may_set = convert::boolean(&may_set, HERE, "may_set")?;
     match roster::agree(&account, &contact, wanted, theirs.as_ref(), may_set) {
         Ok(None) => true.into_lua_multi(lua),
         Ok(Some(change)) => (true, rosters::change(lua, change)?).into_lua_multi(lua),
