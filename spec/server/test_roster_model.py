@@ -201,6 +201,9 @@ class Play:
             for stanza in client.drain():
                 if is_push(stanza):
                     now, before = int(stanza[0].get("ver")), dict(self.views[user])
+                    # The server itself pushes the removal of a contact that was never there, when a request is withdrawn.
+                    if "remove" == stanza[0][0].get("subscription"):
+                        self.views[user].setdefault(stanza[0][0].get("jid"), {})
                     apply(self.views[user], stanza)
                     # The server itself pushes an item again where an `unsubscribe` changes nothing.
                     is_new = now > version or now == version and self.views[user] == before
