@@ -12,7 +12,7 @@ local xml_parse = require "util.xml".parse;
 local host = module.host;
 local host_session = prosody.hosts[host];
 
-return function (core, accounts, entities, pushes, refuse)
+return function (core, accounts, entities, pushes, refuse, confirm, link)
 	local batches = {}; -- username to what waits to be saved of this account's roster
 	local waiting = {}; -- the same in order
 	local requests = {}; -- the sets that wait for their answer, in order
@@ -236,15 +236,21 @@ return function (core, accounts, entities, pushes, refuse)
 			local judged, account, username, text, rule = core.judge_roster(entities.sender(event.origin), event.stanza);
 			if not judged then
 				return refuse(event, judged, account, username, text, rule);
-			elseif not accounts.exists(username) then
-				return refuse(event, core.no_account("roster"));
+			end
+			local goes_ahead, answered = confirm(event, "roster", username);
+			if not goes_ahead then
+				return answered;
 			end
 			return act(event, account, username);
 		end;
 	end
 
-	module:hook("iq-get/bare/jabber:iq:roster:query", handler(get));
-	module:hook("iq-set/bare/jabber:iq:roster:query", handler(set));
+	local handle_get, handle_set = handler(get), handler(set);
+	module:hook("iq-get/bare/jabber:iq:roster:query", handle_get);
+	module:hook("iq-set/bare/jabber:iq:roster:query", handle_set);
+	link.roster = function (event)
+		return (event.stanza.attr.type == "get" and handle_get or handle_set)(event);
+	end;
 
 	local function flush_first(event)
 		if waiting[1] then
