@@ -1,14 +1,15 @@
-//! What would speak with another's authority, and is refused in a privileged message (M8).
+//! What would speak with another's authority, and is refused in a privileged stanza (M8).
 //!
 //! Some elements are believed because of who sends them: a component believes the host when it reads
 //! `<privilege/>` or `<delegation/>`, and a client believes its own account when it reads a carbon or a result
-//! out of the archive. An entity that may send messages must not be able to make those.
+//! out of the archive, or a push of its roster. An entity must not be able to make those.
 //!
 //! Looks at the children of the message, and into a carbon at a fixed depth.
 
 use crate::address::{self, Address, Normaliser};
 use crate::envelope::{self, Tag};
 use crate::ns;
+use crate::permission::IqType;
 use crate::verdict::{Condition, Denial, ErrorType};
 
 /// Refuses a message of the host itself that grants or delegates something.
@@ -56,6 +57,23 @@ pub fn check_message_to_self<T: Tag>(
                 ));
             }
         }
+    }
+    Ok(())
+}
+
+/// Refuses a push to a client of the account: a set from the account's bare JID that says what the server has
+/// stored. `to` is the judged recipient.
+pub fn check_iq(
+    payload_namespace: &str,
+    kind: IqType,
+    account: &str,
+    to: Option<&str>,
+) -> Result<(), Denial> {
+    let is_to_own_client = to.is_some_and(|to| to != account && address::bare(to) == account);
+    if kind == IqType::Set && is_to_own_client && matches!(payload_namespace, ns::ROSTER | ns::BLOCKING) {
+        return Err(refused(
+            "a client of the account itself is told by the server alone what its roster and its blocklist are",
+        ));
     }
     Ok(())
 }
@@ -247,6 +265,25 @@ mod tests {
         ] {
             assert_refused(to_self(&wrong, Some(GATEWAY)), &wrong);
         }
+    }
+
+    #[test]
+    fn m8_no_pushes_to_the_clients_of_the_account() {
+        let own_client = Some("juliet@capulet.lit/balcony");
+        for namespace in [ns::ROSTER, ns::BLOCKING] {
+            assert_refused(check_iq(namespace, IqType::Set, ACCOUNT, own_client), namespace);
+            for to in [
+                None,
+                Some(ACCOUNT),
+                Some("nurse@capulet.lit/x"),
+                Some("capulet.lit"),
+                Some("juliet@capulet.lit.evil/x"),
+            ] {
+                check_iq(namespace, IqType::Set, ACCOUNT, to).unwrap();
+            }
+            check_iq(namespace, IqType::Get, ACCOUNT, own_client).unwrap();
+        }
+        check_iq("urn:xmpp:ping", IqType::Set, ACCOUNT, own_client).unwrap();
     }
 
     proptest! {

@@ -1,8 +1,9 @@
-//! The judgement over a privileged IQ (Q1, Q2, C4, N1).
+//! The judgement over a privileged IQ (Q1, Q2, C4, M8, N1).
 
 use crate::address::{self, Address, Normaliser};
 use crate::administration::Domain;
 use crate::envelope::{self, Tag};
+use crate::forgery;
 use crate::matrix::{PermissionMatrix, Sender};
 use crate::ns;
 use crate::permission::IqType;
@@ -88,6 +89,7 @@ pub fn judge<T: Tag>(
         ));
     }
     let to = address::recipient(envelope.to, normaliser, "Q3")?;
+    forgery::check_iq(&envelope.payload_namespace, kind, outer.as_str(), to.as_deref())?;
     let addressed = || address::domain(to.as_deref().unwrap_or(outer.as_str()));
     let permit = Permit {
         username: username.to_owned(),
@@ -280,6 +282,23 @@ mod tests {
     fn q3_a_recipient_that_is_no_jid_is_refused() {
         let denial = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set' to='@'")).unwrap_err();
         assert_eq!(denial.condition, Condition::JidMalformed);
+    }
+
+    #[test]
+    fn m8_a_roster_push_is_the_servers() {
+        let grant = Grant {
+            iq: [(ns::ROSTER.to_owned(), Access::Both)].into(),
+            ..Grant::default()
+        };
+        let set = |to: &str| {
+            let payload = inner(&format!("type='set'{to}")).replace(PUBSUB, ns::ROSTER);
+            judged(grant.clone(), "juliet@capulet.lit", "set", &payload)
+        };
+        let denial = set(" to='Juliet@capulet.lit/x'").unwrap_err();
+        assert_eq!((denial.condition, denial.rule), (Condition::NotAcceptable, "M8"));
+        set("").unwrap();
+        set(" to='juliet@capulet.lit'").unwrap();
+        set(" to='nurse@capulet.lit/x'").unwrap();
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub const FORWARD: &str = "urn:xmpp:forward:0";
 pub const CLIENT: &str = "jabber:client";
 /// RFC 6121 roster management.
 pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0191 Blocking Command.
+pub const BLOCKING: &str = "urn:xmpp:blocking";
 /// XEP-0203 Delayed Delivery, allowed beside a forwarded message (M4).
 pub const DELAY: &str = "urn:xmpp:delay";
 /// XEP-0091 Legacy Delayed Delivery, still stamped on presence by old servers.

@@ -20,7 +20,7 @@ OPTIONS = {
     "accounts": (*ACCOUNTS, PARIS, BOT),
     "privileged_entities": {
         "capulet.lit": {
-            **grants(iq={REGISTER: "both"})["capulet.lit"],
+            **grants(iq={REGISTER: "both", "jabber:iq:roster": "both", "urn:xmpp:blocking": "both"})["capulet.lit"],
             BOT: {"message": "outgoing"},
             "none.lit": {"message": "outgoing", "accounts": []},
         }
@@ -158,6 +158,18 @@ def test_m8_deep_and_wide(component, juliet):
         id_ = component.privileged_message(message_from(JULIET, None, content))
         assert_refused(component.expect("message", id=id_, timeout=20), "modify", "not-acceptable")
     assert messages(juliet) == []
+
+
+@pytest.mark.parametrize("namespace", ["jabber:iq:roster", "urn:xmpp:blocking"])
+def test_m8_no_pushes_to_the_accounts_own_clients(server, component, juliet, namespace):
+    """M8: a roster push is believed because it comes from the account's own bare JID, and so is one of the blocklist."""
+    payload = {
+        "jabber:iq:roster": "<query xmlns='jabber:iq:roster'><item jid='mallory@stranger.lit' subscription='both'/></query>",
+        "urn:xmpp:blocking": "<unblock xmlns='urn:xmpp:blocking'/>",
+    }[namespace]
+    answer = component.privileged_iq("set", JULIET, payload, to=juliet.jid)
+    assert_refused(answer, "modify", "not-acceptable", "roster")
+    juliet.expect_nothing("iq")
 
 
 # N1
