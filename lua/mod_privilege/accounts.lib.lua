@@ -298,7 +298,8 @@ module:hook_global("user-disabled", close_acting, 200);
 local function post(session, stanza, sender, preevents)
 	local ok, problem = pcall(core_post_stanza, session, stanza, preevents);
 	if not ok then
-		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, sender, problem);
+		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, sender,
+			tostring(problem):match("^[^\n]*"));
 	end
 	return ok;
 end

@@ -51,7 +51,8 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 	local function relayed(answer, kind, reply_to, outer_id, account)
 		local error_tag = kind == "error" and answer:get_child("error");
 		local text, error_text = stanzas.text_of(answer), error_tag and stanzas.text_of(error_tag) or "";
-		return text and error_text and "<iq type='"..kind.."' id='"..xml_escape(outer_id).."' from='"..xml_escape(account)
+		-- What is inside the answer can be written if the answer can.
+		return text and "<iq type='"..kind.."' id='"..xml_escape(outer_id).."' from='"..xml_escape(account)
 			.."' to='"..xml_escape(reply_to).."'><privilege xmlns='"..xmlns_privilege.."'><forwarded xmlns='"..xmlns_forward.."'>"
 			..text.."</forwarded></privilege>"..error_text.."</iq>";
 	end
@@ -74,7 +75,7 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 			if error_tag then
 				outer:add_child(error_tag);
 			end
-			if stanzas.is_writable(outer) then
+			if stanzas.is_writable(outer, true) then
 				return send_to_entity(reply_to, outer);
 			end
 		end
@@ -141,7 +142,8 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- What a service sends ahead of its answer, such as messages out of the archive.
 				local ahead = st.message({ from = account, to = entity_address }):add_child(wrapped(reply, { to = account }));
-				if stanzas.is_writable(ahead) then
+				local connection = entities.get(entity_address);
+				if stanzas.is_writable(ahead, not (connection and entities.takes_text(connection.session))) then
 					send_to_entity(entity_address, ahead);
 				elseif core.cancel_request(id) then
 					-- Without this message the answer would be taken for complete.

@@ -66,9 +66,10 @@ end
 -- it, the stack holds more than here.
 local margin = 100;
 
--- Returns whether the server can write and copy a stanza. A deep one is tried, so that it does not fail half
--- way: archived and not delivered, or queued and not sent.
-local function is_writable(stanza)
+-- Returns whether the server can write a stanza. A deep one is tried, so that it does not fail half way: archived
+-- and not delivered, or queued and not sent. What goes to a client is also copied on the way (by mod_smacks, for one),
+-- and the depth at which that fails is another one.
+local function is_writable(stanza, is_copied)
 	if not is_deep(stanza) then
 		return true;
 	end
@@ -77,7 +78,7 @@ local function is_writable(stanza)
 		trial:tag("trial");
 	end
 	trial:add_child(stanza):reset();
-	return text_of(trial) ~= nil and (pcall(st.clone, trial));
+	return text_of(trial) ~= nil and (not is_copied or (pcall(st.clone, trial)));
 end
 
 return {

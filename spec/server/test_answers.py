@@ -97,7 +97,7 @@ def test_q7_where_the_depth_begins_to_be_too_much(server, gateway, entity):
     """Q7: whatever the depth, the answer is the service's or that error."""
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT, smacks=True)
     kinds = set()
-    for levels in (71_000, *range(71_300, 71_440, 7), 71_500, 72_000):
+    for levels in (30_000, 40_000, 60_000, *range(71_300, 71_440, 7), 71_500, 72_000):
         id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
         answer(gateway, gateway.expect(is_request), echo(deep(levels)))
         got = peer.expect(is_answer(id_), timeout=20)
@@ -154,6 +154,18 @@ def test_q7_a_deep_message_is_sent_to_nobody_by_halves(server, component, gatewa
     assert messages(gateway) == messages(romeo) == messages(juliet) == []
     assert archive(juliet) == []
     assert messages(server.client(BENVOLIO)) == []
+
+
+@pytest.mark.parametrize("levels", [30_000, 50_000, 60_000])
+def test_q7_a_deep_message_arrives_or_is_refused(component, romeo, levels):
+    """Q7, M1: the server copies a message on its way, which may fail at a smaller depth. Then nobody gets it."""
+    content = f"<x xmlns='y'>{deep(levels)}</x>"
+    id_ = component.privileged_message(message_from(JULIET, romeo.jid, content, type_="headline"))
+    component.sync()
+    arrived, refused = messages(romeo), [s for s in component.drain() if s.get("id") == id_]
+    assert len(arrived) + len(refused) == 1
+    for answered in refused:
+        assert_refused(answered, "wait", "internal-server-error")
 
 
 def test_q7_a_deep_request_is_sent_to_nobody(component, gateway, romeo):
