@@ -159,7 +159,8 @@ describe("a value of the wrong type", function ()
 		judge_iq = { takes("origin", "table", origin), takes("stanza", "table", privileged_iq()) };
 		judge_roster = { takes("origin", "table", origin), takes("stanza", "table", roster_get()) };
 		no_account = { takes("what", "string", "iq") };
-		no_administration = { takes("target", "string", host) };
+		no_administration = { takes("domain", "string", host) };
+		failed = { takes("what", "string", "message") };
 		pushes = { takes("entity", "string", entity), takes("username", "string", "juliet") };
 		roster_result = { takes("stanza", "table", roster_get()), takes("account", "string", account), takes("roster", "table", {}) };
 		plan_roster_set = { takes("account", "string", account), takes("stanza", "table", roster_set({ jid = "a@b" })),
@@ -287,6 +288,11 @@ describe("a denial", function ()
 		assert.equal("auth forbidden", is_denial(core.no_account("iq")));
 		assert.equal("cancel item-not-found", is_denial(core.no_account("roster")));
 		assert.equal("auth forbidden", is_denial(core.no_administration(host)));
+		assert.equal("auth forbidden", is_denial(core.no_administration("*")));
+		for _, what in ipairs({ "message", "iq", "answer", "lookup" }) do
+			assert.equal("wait internal-server-error", is_denial(core.failed(what)));
+		end
+		assert.is_false(pcall(core.failed, "everything"));
 		assert.equal("modify bad-request", is_denial(core.plan_roster_set(account, roster_set(), {})));
 		core.iq_limits(0, 1);
 		assert.equal("wait resource-constraint", is_denial(core.open_request(origin, privileged_iq(), account, nil, "i", 1)));
@@ -305,6 +311,10 @@ describe("a denial", function ()
 		core.open_request(origin, privileged_iq(), account, nil, "i", 1);
 		list, error_type, condition = core.forget("account", account);
 		assert.same({ 1, "cancel", "service-unavailable" }, { #list, error_type, condition });
+		core.open_request(origin, privileged_iq(), account, nil, "i", 1);
+		assert.equal(0, #core.forget("ungranted"));
+		core.configure({});
+		assert.equal(1, #core.forget("ungranted"));
 		assert.is_false(pcall(core.forget, "everything"));
 	end);
 
@@ -325,14 +335,35 @@ describe("a permit", function ()
 		assert.same({ true, account, "romeo@montague.lit", "juliet" }, { allowed, from, to, username });
 		assert.equal(message.tags[1].tags[1].tags[1], inner);
 
-		local inner_id, is_command;
-		allowed, inner, from, username, to, inner_id, is_command = core.judge_iq(origin, iq);
-		assert.same({ true, account, "juliet", "i", false }, { allowed, from, username, inner_id, is_command });
+		local inner_id, domain;
+		allowed, inner, from, username, to, inner_id, domain = core.judge_iq(origin, iq);
+		assert.same({ true, account, "juliet", "i" }, { allowed, from, username, inner_id });
 		assert.is_nil(to);
+		assert.is_nil(domain);
 		assert.equal(iq.tags[1].tags[1], inner);
 
 		assert.equal(message_before, tostring(message));
 		assert.equal(iq_before, tostring(iq));
+	end);
+
+	it("names what the account must not administer", function ()
+		local core = open("t-", { [entity] = {
+			message = "outgoing";
+			iq = { ["http://jabber.org/protocol/commands"] = "both", ["jabber:iq:register"] = "both" };
+		} });
+		local message, iq = privileged_message(), privileged_iq();
+		message.tags[1].tags[1].tags[1].attr.to = host.."/announce/online";
+		assert.equal(host, (select(6, core.judge_message(origin, message))));
+		message.tags[1].tags[1].tags[1].attr.to = account;
+		assert.is_nil((select(6, core.judge_message(origin, message))));
+		local inner = iq.tags[1].tags[1];
+		inner.attr.to = "montague.lit";
+		inner.tags[1].attr.xmlns = "http://jabber.org/protocol/commands";
+		assert.equal("montague.lit", (select(7, core.judge_iq(origin, iq))));
+		inner.tags[1].attr.xmlns = "jabber:iq:register";
+		assert.is_nil((select(7, core.judge_iq(origin, iq))));
+		iq.attr.type, inner.attr.type = "set", "set";
+		assert.equal("*", (select(7, core.judge_iq(origin, iq))));
 	end);
 
 	it("for a roster names the account, with and without a recipient", function ()

@@ -108,9 +108,7 @@ impl Address {
 
     /// The domain.
     pub fn domain(&self) -> &str {
-        self.bare()
-            .split_once('@')
-            .map_or(self.bare(), |(_, domain)| domain)
+        domain(&self.text)
     }
 
     /// The resource, if there is one.
@@ -135,6 +133,12 @@ pub fn recipient(
     let malformed = || Denial::new(ErrorType::Modify, Condition::JidMalformed, rule, text);
     let judged = |to: String| Address::normalise(&to, normaliser).map(Address::into_string);
     to.map(|to| judged(to).ok_or_else(malformed)).transpose()
+}
+
+/// The domain of a normalised JID.
+pub fn domain(text: &str) -> &str {
+    let bare = bare(text);
+    bare.split_once('@').map_or(bare, |(_, domain)| domain)
 }
 
 /// A normalised JID without its resource.

@@ -94,7 +94,8 @@ pub fn is_privileged_message<T: Tag>(stanza: &T) -> bool {
     children(stanza).any(|child| is_privilege(&child))
 }
 
-fn children<T: Tag>(tag: &T) -> impl Iterator<Item = T> {
+/// The child elements of an element, in order.
+pub fn children<T: Tag>(tag: &T) -> impl Iterator<Item = T> {
     (0..tag.child_count()).map_while(|index| tag.child(index))
 }
 
@@ -118,27 +119,32 @@ pub fn read_message<T: Tag>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> 
         .child(0)
         .filter(|child| child.is("forwarded", ns::FORWARD))
         .ok_or_else(|| wrong("<privilege/> has to hold a <forwarded xmlns='urn:xmpp:forward:0'/>"))?;
-    let (mut inner, mut delays) = (None, 0usize);
-    for child in children(&forwarded) {
-        if child.is("delay", ns::DELAY) {
-            delays += 1;
-            if delays > 1 {
-                return Err(wrong("<forwarded/> holds more than one <delay/>"));
-            }
-        } else if inner.is_some() {
-            return Err(wrong("<forwarded/> has to hold exactly one <message/>"));
-        } else {
-            inner = Some(child);
-        }
-    }
-    let inner = inner
-        .filter(|child| child.is("message", ns::CLIENT))
-        .ok_or_else(|| wrong("<forwarded/> has to hold one <message xmlns='jabber:client'/>"))?;
+    let inner = forwarded_message(&forwarded).map_err(wrong)?;
     let envelope = MessageEnvelope {
         from: inner.attribute("from"),
         to: inner.attribute("to"),
     };
     Ok((envelope, inner))
+}
+
+/// The one `<message/>` inside a `<forwarded/>`, beside which a `<delay/>` may stand; otherwise what is wrong.
+pub fn forwarded_message<T: Tag>(forwarded: &T) -> Result<T, &'static str> {
+    let (mut inner, mut delays) = (None, 0usize);
+    for child in children(forwarded) {
+        if child.is("delay", ns::DELAY) {
+            delays += 1;
+            if delays > 1 {
+                return Err("<forwarded/> holds more than one <delay/>");
+            }
+        } else if inner.is_some() {
+            return Err("<forwarded/> has to hold exactly one <message/>");
+        } else {
+            inner = Some(child);
+        }
+    }
+    inner
+        .filter(|child| child.is("message", ns::CLIENT))
+        .ok_or("<forwarded/> has to hold one <message xmlns='jabber:client'/>")
 }
 
 /// Reads `<iq><privileged_iq><iq/>`; gives the envelope and the inner IQ.

@@ -188,6 +188,11 @@ impl Ledger {
         self.take_where(|request| request.account == account)
     }
 
+    /// Takes out every request that is not to be kept.
+    pub fn forget_unless(&mut self, keep: impl Fn(&Request) -> bool) -> Vec<Request> {
+        self.take_where(|request| !keep(request))
+    }
+
     /// Takes out everything, oldest first.
     pub fn drain(&mut self) -> Vec<Request> {
         self.take_where(|_| true)
@@ -240,6 +245,14 @@ pub fn timed_out() -> Denial {
         Condition::RemoteServerTimeout,
         "Q6",
         "no answer to the privileged IQ in time (privilege_iq_timeout)",
+    )
+}
+
+/// The answer the entity gets where the one that came cannot be relayed (Q7).
+pub fn unrelayable() -> Denial {
+    Denial::failed(
+        "Q7",
+        "the answer to the privileged IQ cannot be relayed: it is nested too deeply",
     )
 }
 

@@ -1,13 +1,16 @@
-//! The judgement over a privileged IQ (Q1, Q2, C4).
+//! The judgement over a privileged IQ (Q1, Q2, C4, M8, N1).
 
 use crate::address::{self, Address, Normaliser};
+use crate::administration::Domain;
 use crate::envelope::{self, Tag};
+use crate::forgery;
 use crate::matrix::{PermissionMatrix, Sender};
 use crate::ns;
 use crate::permission::IqType;
 use crate::verdict::Denial;
 
-/// A privileged IQ that may be sent, provided that the account exists and passes [`Permit::account`].
+/// A privileged IQ that may be sent, provided that the account exists and does not administer
+/// [`Permit::unless_administrator_of`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
     /// The account's username, to be looked up.
@@ -18,8 +21,8 @@ pub struct Permit {
     pub to: Option<String>,
     /// The id the entity gave the inner IQ.
     pub id: String,
-    /// Whether the payload is an ad-hoc command, which an administrator's account must not be lent for.
-    pub is_command: bool,
+    /// What the account must not administer (N1); `None` where that does not matter.
+    pub unless_administrator_of: Option<Domain>,
 }
 
 /// Judges an IQ request of type `kind` that was addressed to `to`, normalised, and carries a
@@ -86,14 +89,37 @@ pub fn judge<T: Tag>(
         ));
     }
     let to = address::recipient(envelope.to, normaliser, "Q3")?;
+    forgery::check_iq(&envelope.payload_namespace, kind, outer.as_str(), to.as_deref())?;
+    let addressed = || address::domain(to.as_deref().unwrap_or(outer.as_str()));
     let permit = Permit {
         username: username.to_owned(),
         account: outer.as_str().to_owned(),
+        unless_administrator_of: administered(&envelope.payload_namespace, kind, addressed),
         to,
         id: envelope.id,
-        is_command: envelope.payload_namespace == ns::COMMANDS,
     };
     Ok((permit, inner))
+}
+
+/// What an account must not administer if it is to send this payload (N1).
+///
+/// A command administers the host it is addressed to. A new password gives away everything that the account
+/// may do, on whichever host.
+fn administered<'a>(namespace: &str, kind: IqType, addressed: impl FnOnce() -> &'a str) -> Option<Domain> {
+    match (namespace, kind) {
+        (ns::COMMANDS, _) => Some(Domain::Host(addressed().to_owned())),
+        (ns::REGISTER, IqType::Set) => Some(Domain::Any),
+        _ => None,
+    }
+}
+
+/// Whether the entity is granted any IQs in the name of the account, by bare JID: what is in flight where this
+/// has ended is to be given up (C6).
+pub fn is_granted(matrix: &PermissionMatrix, entity: &str, account: &str) -> bool {
+    matrix.grant(entity).is_some_and(|grant| {
+        let username = account.split_once('@').map(|(username, _)| username);
+        !grant.iq.is_empty() && username.is_some_and(|username| grant.scope.covers(username))
+    })
 }
 
 /// The refusal where the outer `to` is no account that the entity may speak for (Q1).
@@ -106,13 +132,9 @@ pub fn no_account(host: &str) -> Denial {
     )
 }
 
-/// The refusal of what an administrator steers the server with, ad-hoc commands and messages to the
-/// server itself, in the name of one: a grant is not a grant of the server.
-pub fn no_administration(target: &str) -> Denial {
-    Denial::forbidden(
-        "Q3",
-        format!("this cannot be sent to {target} in the name of an account that may administer it"),
-    )
+/// The answer where the server failed to send a permitted IQ (Q7).
+pub fn failed() -> Denial {
+    Denial::failed("Q7", "the server failed to handle this IQ")
 }
 
 fn shortened(namespace: &str) -> String {
@@ -263,16 +285,71 @@ mod tests {
     }
 
     #[test]
-    fn an_ad_hoc_command_is_recognised() {
-        let commands = Grant {
-            iq: [(ns::COMMANDS.to_owned(), Access::Set)].into(),
+    fn m8_a_roster_push_is_the_servers() {
+        let grant = Grant {
+            iq: [(ns::ROSTER.to_owned(), Access::Both)].into(),
             ..Grant::default()
         };
-        let payload = inner("type='set' to='capulet.lit'").replace(PUBSUB, ns::COMMANDS);
-        assert!(
-            judged(commands, "juliet@capulet.lit", "set", &payload)
-                .unwrap()
-                .is_command
-        );
+        let set = |to: &str| {
+            let payload = inner(&format!("type='set'{to}")).replace(PUBSUB, ns::ROSTER);
+            judged(grant.clone(), "juliet@capulet.lit", "set", &payload)
+        };
+        let denial = set(" to='Juliet@capulet.lit/x'").unwrap_err();
+        assert_eq!((denial.condition, denial.rule), (Condition::NotAcceptable, "M8"));
+        set("").unwrap();
+        set(" to='juliet@capulet.lit'").unwrap();
+        set(" to='nurse@capulet.lit/x'").unwrap();
+    }
+
+    #[test]
+    fn c6_an_iq_in_flight_needs_a_grant_that_goes_on() {
+        let with = |grant: Grant| {
+            let mut matrix = PermissionMatrix::new("capulet.lit");
+            matrix.insert("pubsub.capulet.lit".into(), grant);
+            matrix
+        };
+        let is = |matrix: &PermissionMatrix, entity| is_granted(matrix, entity, "juliet@capulet.lit");
+        assert!(is(&with(grant()), "pubsub.capulet.lit"));
+        assert!(!is(&with(grant()), "gateway.capulet.lit"));
+        assert!(!is(&with(Grant::default()), "pubsub.capulet.lit"));
+        let nobody = Grant {
+            scope: Scope::nobody(),
+            ..grant()
+        };
+        assert!(!is(&with(nobody), "pubsub.capulet.lit"));
+    }
+
+    #[test]
+    fn n1_what_the_account_must_not_administer_comes_with_the_permit() {
+        let grant = Grant {
+            iq: [ns::COMMANDS, ns::REGISTER, PUBSUB]
+                .map(|namespace| (namespace.to_owned(), Access::Both))
+                .into(),
+            ..Grant::default()
+        };
+        let host = |host: &str| Some(Domain::Host(host.to_owned()));
+        for (namespace, kind, to, expected) in [
+            (ns::COMMANDS, "set", "", host("capulet.lit")),
+            (ns::COMMANDS, "get", "to='montague.lit'", host("montague.lit")),
+            (
+                ns::COMMANDS,
+                "set",
+                "to='romeo@Montague.LIT/x'",
+                host("montague.lit"),
+            ),
+            (ns::REGISTER, "set", "", Some(Domain::Any)),
+            (ns::REGISTER, "set", "to='capulet.lit'", Some(Domain::Any)),
+            (ns::REGISTER, "set", "to='gateway.lit'", Some(Domain::Any)),
+            // A get says no more than that there is an account.
+            (ns::REGISTER, "get", "", None),
+            (PUBSUB, "set", "to='capulet.lit'", None),
+        ] {
+            let payload = inner(&format!("type='{kind}' {to}")).replace(PUBSUB, namespace);
+            let permit = judged(grant.clone(), "juliet@capulet.lit", kind, &payload).unwrap();
+            assert_eq!(
+                permit.unless_administrator_of, expected,
+                "{namespace} {kind} {to}"
+            );
+        }
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! Everything that decides is here, and none of it knows Lua: [`config`] compiles the administrator's
 //! options into the [`matrix`], [`envelope`] reads the fixed-depth shape of a privileged stanza,
-//! [`message`], [`iq`] and [`roster`] each hold one judgement, [`in_flight`] keeps the privileged IQs
-//! that wait for an answer. A judgement is a value: a permit, or a [`verdict::Denial`].
+//! [`message`], [`iq`] and [`roster`] each hold one judgement, [`forgery`] and [`administration`] what no grant
+//! allows, [`in_flight`] keeps the privileged IQs that wait for an answer. A judgement is a value: a permit, or a [`verdict::Denial`].
 //!
 //! The `lua` module, present with one of the `luaXX` features, translates between this and the
 //! server's Lua and decides nothing.
 
 pub mod address;
+pub mod administration;
 pub mod advert;
 pub mod config;
 pub mod envelope;
+pub mod forgery;
 pub mod in_flight;
 pub mod iq;
 pub mod matrix;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::address;
 use crate::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
+use crate::verdict::Denial;
 
 /// The accounts of the granting host that a grant covers (C7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,6 +155,11 @@ impl Sender<'_> {
             _ => None,
         }
     }
+
+    /// The domain that is the entity's own: that of a component. An account has none.
+    pub fn own_domain(&self) -> Option<&str> {
+        self.entity().filter(|entity| !entity.contains('@'))
+    }
 }
 
 /// All grants of one granting host.
@@ -216,6 +222,15 @@ impl PermissionMatrix {
     }
 }
 
+/// The answer where the server cannot say at once whether the account exists: some authentication providers ask
+/// somebody else first (L7).
+pub fn account_unknown() -> Denial {
+    Denial::failed(
+        "L7",
+        "the server cannot say at once whether this account exists; try again",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +278,23 @@ mod tests {
             };
             assert_eq!(sender.entity(), None, "{other}");
         }
+    }
+
+    #[test]
+    fn only_a_component_has_a_domain_of_its_own() {
+        let gateway = component("gateway.lit", "gateway.lit");
+        assert_eq!(gateway.own_domain(), Some("gateway.lit"));
+        assert_eq!(
+            component("gateway.lit", "somebody@gateway.lit").own_domain(),
+            None
+        );
+        let bot = Sender {
+            session_type: "c2s",
+            username: Some("bot"),
+            from: "bot@gateway.lit/x",
+            ..gateway
+        };
+        assert_eq!((bot.entity(), bot.own_domain()), (Some("bot@gateway.lit"), None));
     }
 
     #[test]

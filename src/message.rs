@@ -1,12 +1,15 @@
-//! The judgement over a privileged message (M2, M4 to M7).
+//! The judgement over a privileged message (M2, M4 to M8, N1).
 
 use crate::address::{self, Address, Normaliser};
+use crate::administration::Domain;
 use crate::envelope::{self, Tag};
+use crate::forgery;
 use crate::matrix::{PermissionMatrix, Sender};
 use crate::permission::MessageAccess;
 use crate::verdict::Denial;
 
-/// A privileged message that may be sent, provided that the account exists.
+/// A privileged message that may be sent, provided that the account exists and does not administer
+/// [`Permit::unless_administrator_of`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
     /// The judged sender: a bare JID of the granting host, or the host itself.
@@ -15,6 +18,8 @@ pub struct Permit {
     pub to: Option<String>,
     /// The account, to be looked up; `None` for the host itself (M3).
     pub username: Option<String>,
+    /// What the account must not administer (N1); `None` where that does not matter.
+    pub unless_administrator_of: Option<Domain>,
 }
 
 /// Judges a message that was addressed to the granting host and carries a privileged wrapper.
@@ -57,14 +62,33 @@ pub fn judge<T: Tag>(
             format!("a message from {host} itself needs a \"to\""),
         ));
     }
+    let is_to_self = to.as_deref().is_none_or(|to| address::bare(to) == from.as_str());
+    if username.is_none() {
+        forgery::check_message_of_host(&inner)?;
+    } else if is_to_self {
+        forgery::check_message_to_self(&inner, from.as_str(), sender.own_domain(), normaliser)?;
+    }
+    let unless_administrator_of = username.as_ref().and(to.as_deref()).and_then(host_addressed);
     Ok((
         Permit {
             from: from.into_string(),
             to,
             username,
+            unless_administrator_of,
         },
         inner,
     ))
+}
+
+/// The host that a message to it administers, such as one to `host/announce/online`.
+fn host_addressed(to: &str) -> Option<Domain> {
+    let bare = address::bare(to);
+    (!bare.contains('@')).then(|| Domain::Host(bare.to_owned()))
+}
+
+/// The answer where the server failed to send a permitted message (Q7).
+pub fn failed() -> Denial {
+    Denial::failed("Q7", "the server failed to send this message")
 }
 
 /// The refusal where the sender inside is none that the entity may speak for (M2).
@@ -151,6 +175,80 @@ mod tests {
     fn m3_the_host_itself_is_no_account() {
         let permit = judge_from(outgoing(), "capulet.lit", "juliet@capulet.lit").unwrap();
         assert_eq!((permit.from.as_str(), permit.username), ("capulet.lit", None));
+    }
+
+    fn judge_inner(from: &str, to: &str, content: &str) -> Result<Permit, Denial> {
+        let stanza = wrap(&format!(
+            "<message xmlns='jabber:client' from='{from}'{to}>{content}</message>"
+        ));
+        judge(&matrix(outgoing()), &SENDER, &&stanza, &CrateNormaliser).map(|(permit, _)| permit)
+    }
+
+    #[test]
+    fn n1_a_message_to_a_host_is_not_for_those_who_administer_it() {
+        for (to, host) in [
+            ("capulet.lit", "capulet.lit"),
+            ("Montague.LIT/announce/online", "montague.lit"),
+            ("capulet.lit/x@y", "capulet.lit"),
+        ] {
+            let permit = judge_from(outgoing(), "juliet@capulet.lit", to).unwrap();
+            assert_eq!(
+                permit.unless_administrator_of,
+                Some(Domain::Host(host.to_owned())),
+                "{to}"
+            );
+        }
+        for (from, to) in [
+            ("juliet@capulet.lit", "romeo@montague.lit"),
+            ("juliet@capulet.lit", "romeo@montague.lit/x"),
+            // The host itself administers nothing: the server takes no orders from it.
+            ("capulet.lit", "capulet.lit"),
+            ("capulet.lit", "montague.lit/announce/online"),
+        ] {
+            assert_eq!(
+                judge_from(outgoing(), from, to).unwrap().unless_administrator_of,
+                None,
+                "{to}"
+            );
+        }
+        let permit = judge_inner("juliet@capulet.lit", "", "<body/>").unwrap();
+        assert_eq!(permit.unless_administrator_of, None);
+    }
+
+    #[test]
+    fn m8_forgeries_are_refused_where_they_would_be_believed() {
+        let advertised = "<privilege xmlns='urn:xmpp:privilege:2'><perm access='iq'/></privilege>";
+        let archived = "<result xmlns='urn:xmpp:mam:2'/>";
+        let copied = |to: &str| {
+            format!(
+                "<sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='juliet@capulet.lit' to='{to}'/></forwarded></sent>"
+            )
+        };
+        let (forged, own) = (copied("romeo@montague.lit"), copied("a@pubsub.capulet.lit"));
+        for (from, to, content) in [
+            ("capulet.lit", " to='gateway.capulet.lit'", advertised),
+            ("capulet.lit", " to='juliet@capulet.lit'", advertised),
+            ("juliet@capulet.lit", "", archived),
+            ("juliet@capulet.lit", " to='Juliet@capulet.lit'", archived),
+            ("juliet@capulet.lit", " to='juliet@capulet.lit/x'", archived),
+            ("juliet@capulet.lit", " to='juliet@capulet.lit/x'", &forged),
+        ] {
+            let denial = judge_inner(from, to, content).unwrap_err();
+            assert_eq!(
+                (denial.condition, denial.rule),
+                (Condition::NotAcceptable, "M8"),
+                "{from}{to}"
+            );
+        }
+        for (from, to, content) in [
+            ("juliet@capulet.lit", " to='gateway.capulet.lit'", advertised),
+            ("juliet@capulet.lit", " to='nurse@capulet.lit'", archived),
+            ("juliet@capulet.lit", " to='nurse@capulet.lit'", &forged),
+            ("juliet@capulet.lit", "", &own),
+            ("capulet.lit", " to='juliet@capulet.lit'", archived),
+        ] {
+            judge_inner(from, to, content).unwrap();
+        }
     }
 
     #[test]

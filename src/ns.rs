@@ -12,9 +12,21 @@ pub const FORWARD: &str = "urn:xmpp:forward:0";
 pub const CLIENT: &str = "jabber:client";
 /// RFC 6121 roster management.
 pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0191 Blocking Command.
+pub const BLOCKING: &str = "urn:xmpp:blocking";
 /// XEP-0203 Delayed Delivery, allowed beside a forwarded message (M4).
 pub const DELAY: &str = "urn:xmpp:delay";
 /// XEP-0091 Legacy Delayed Delivery, still stamped on presence by old servers.
 pub const DELAY_LEGACY: &str = "jabber:x:delay";
-/// XEP-0050 Ad-Hoc Commands: what an administrator steers the server with.
+/// XEP-0280 Message Carbons.
+pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// The beginning that all versions of XEP-0280 share.
+pub const CARBONS_ANY: &str = "urn:xmpp:carbons:";
+/// The beginning that all versions of XEP-0313 Message Archive Management share.
+pub const MAM_ANY: &str = "urn:xmpp:mam:";
+/// The beginning that all versions of XEP-0355 Namespace Delegation share.
+pub const DELEGATION_ANY: &str = "urn:xmpp:delegation:";
+/// XEP-0077 In-Band Registration: how an account changes its password or deletes itself.
+pub const REGISTER: &str = "jabber:iq:register";
+/// XEP-0050 Ad-Hoc Commands: how an administrator administers a server.
 pub const COMMANDS: &str = "http://jabber.org/protocol/commands";

@@ -34,11 +34,13 @@ pub enum Condition {
     BadRequest,
     /// The permission is missing.
     Forbidden,
+    /// The server could not do it.
+    InternalServerError,
     /// There is no such account or roster item.
     ItemNotFound,
     /// An address that is no JID.
     JidMalformed,
-    /// RFC 6121 section 2.3.3: a roster item the server will not store.
+    /// Understood, and not to be done: RFC 6121 section 2.3.3 for roster items, M8 for messages.
     NotAcceptable,
     /// Nobody may do this.
     NotAllowed,
@@ -56,6 +58,7 @@ impl Condition {
         match self {
             Condition::BadRequest => "bad-request",
             Condition::Forbidden => "forbidden",
+            Condition::InternalServerError => "internal-server-error",
             Condition::ItemNotFound => "item-not-found",
             Condition::JidMalformed => "jid-malformed",
             Condition::NotAcceptable => "not-acceptable",
@@ -89,6 +92,11 @@ impl Denial {
     /// A refusal for a stanza of the wrong shape: `modify/bad-request`.
     pub fn bad_request(rule: &'static str, text: impl Into<String>) -> Denial {
         Denial::new(ErrorType::Modify, Condition::BadRequest, rule, text)
+    }
+
+    /// A failure of the server that is not the sender's fault: `wait/internal-server-error`.
+    pub fn failed(rule: &'static str, text: impl Into<String>) -> Denial {
+        Denial::new(ErrorType::Wait, Condition::InternalServerError, rule, text)
     }
 
     /// Any other refusal.

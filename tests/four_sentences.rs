@@ -2,7 +2,8 @@
 //!
 //! 1. Nothing configured, nothing allowed.
 //! 2. Adding a permission never turns an allow into a deny, removing one never a deny into an allow.
-//! 3. The decision depends only on host, entity, judged addresses and grant.
+//! 3. The decision depends only on host, entity, judged addresses and grant, and on what no grant covers: forgeries
+//!    (M8), and what administers a host (N1).
 //! 4. Malformed means deny.
 //!
 //! Each test also holds itself to a share of allowed cases: a property of denials alone is worth
@@ -18,18 +19,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minidom::Element;
 use privilege_native::address::{CrateNormaliser, Normaliser};
+use privilege_native::administration::Domain;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope, Sender};
 use privilege_native::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
 use privilege_native::presence::Occasion;
 use privilege_native::verdict::Denial;
-use privilege_native::{iq, message, presence, roster};
+use privilege_native::{iq, message, ns, presence, roster};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
 const HOST: &str = "capulet.lit";
 const ENTITIES: [&str; 3] = ["pubsub.capulet.lit", "gateway.montague.lit", "bot@capulet.lit"];
 const ACCOUNTS: [&str; 4] = ["juliet", "nurse", "tybalt", "admin"];
-const NAMESPACES: [&str; 3] = ["http://jabber.org/protocol/pubsub", "jabber:iq:last", "a&b"];
+const NAMESPACES: [&str; 4] = [
+    "http://jabber.org/protocol/pubsub",
+    "jabber:iq:last",
+    "a&b",
+    ns::REGISTER,
+];
+
+/// What the host itself must not say (M8).
+const GRANTS: [&str; 2] = [
+    "<privilege xmlns='urn:xmpp:privilege:2'><perm access='roster' type='both'/></privilege>",
+    "<delegation xmlns='urn:xmpp:delegation:2'/>",
+];
+/// What an account must not say to itself (M8).
+const COPIES: [&str; 3] = [
+    "<result xmlns='urn:xmpp:mam:2'><forwarded xmlns='urn:xmpp:forward:0'/></result>",
+    "<sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@montague.lit'/></forwarded></sent>",
+    "<received xmlns='urn:xmpp:carbons:1'/>",
+];
 
 // What is asked
 
@@ -86,6 +105,22 @@ struct Ask {
     inner_kind: Option<&'static str>,
     inner_from: Option<&'static str>,
     namespace: &'static str,
+    /// Something in the message that is believed because of who sends it, or nothing.
+    carries: &'static str,
+}
+
+impl Ask {
+    /// Whether what the message carries would be believed where it goes.
+    fn is_forgery(&self) -> bool {
+        let from = self.from.unwrap_or_default().to_lowercase();
+        let to = self.to.map_or(from.clone(), str::to_lowercase);
+        let is_to_self = to.split('/').next() == Some(from.as_str());
+        if from == HOST {
+            GRANTS.contains(&self.carries)
+        } else {
+            is_to_self && COPIES.contains(&self.carries)
+        }
+    }
 }
 
 /// What a decision must not depend on.
@@ -139,8 +174,9 @@ fn parsed(text: &str) -> Element {
 fn message_stanza(ask: &Ask, dress: &Dress) -> Element {
     let space = dress.space;
     let inner = format!(
-        "<message xmlns='jabber:client'{}>{space}<body>{}</body>{}</message>",
+        "<message xmlns='jabber:client'{}>{space}{}<body>{}</body>{}</message>",
         attributes(dress, &[("from", ask.from), ("to", ask.to)]),
+        ask.carries,
         escaped(&dress.text),
         dress.payload,
     );
@@ -269,7 +305,7 @@ fn any_accounts(most: usize) -> impl Strategy<Value = BTreeSet<String>> {
 }
 
 fn any_grant() -> impl Strategy<Value = Grant> {
-    let iq = prop::collection::btree_map(prop::sample::select(NAMESPACES.to_vec()), any_access(), 2..=3);
+    let iq = prop::collection::btree_map(prop::sample::select(NAMESPACES.to_vec()), any_access(), 3..=4);
     let scope = (
         prop_oneof![3 => Just(None), 1 => any_accounts(4).prop_map(Some)],
         prop_oneof![3 => Just(BTreeSet::new()), 1 => any_accounts(2)],
@@ -354,6 +390,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
     let to = prop_oneof![
         8 => prop::sample::select(vec![Some("romeo@montague.lit"), Some("Romeo@Montague.LIT/Orchard"), Some("montague.lit")]),
         1 => Just(None),
+        1 => prop::sample::select(vec![Some("Juliet@capulet.lit/balcony"), Some("juliet@capulet.lit")]),
         1 => Just(Some("@montague.lit")),
     ];
     let account = prop_oneof![
@@ -377,9 +414,10 @@ fn any_ask() -> impl Strategy<Value = Ask> {
         kinds,
         inner_from,
         namespace,
+        any_carried(),
     )
         .prop_map(
-            |(who, version, from, to, account, (kind, inner_kind), inner_from, namespace)| Ask {
+            |(who, version, from, to, account, (kind, inner_kind), inner_from, namespace, carries)| Ask {
                 who,
                 version,
                 from,
@@ -389,15 +427,22 @@ fn any_ask() -> impl Strategy<Value = Ask> {
                 inner_kind,
                 inner_from: inner_from.then_some(account),
                 namespace,
+                carries,
             },
         )
+}
+
+fn any_carried() -> impl Strategy<Value = &'static str> {
+    let forged: Vec<&str> = GRANTS.into_iter().chain(COPIES).collect();
+    prop_oneof![4 => Just(""), 1 => prop::sample::select(forged)]
 }
 
 fn any_dress() -> impl Strategy<Value = Dress> {
     let payload = prop::sample::select(vec![
         "",
         "<x xmlns='y'/>",
-        "<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'/></privilege>",
+        "<x xmlns='y'><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'/></privilege></x>",
+        "<private xmlns='urn:xmpp:carbons:2'/><received xmlns='urn:xmpp:receipts' id='x'/>",
         "<message xmlns='jabber:client' from='mallory@montague.lit'/><iq xmlns='jabber:client' id='j'/>",
         "<a xmlns='b'><c><d><e f='g'/></d></c></a>",
     ]);
@@ -453,15 +498,19 @@ impl Share {
         }
     }
 
-    /// Of each kind of decision at least this many in a hundred, and not all.
-    fn is_at_least(&self, percent: u32) {
+    /// Of each kind of decision some were allowed, and not all.
+    ///
+    /// The cases are drawn anew in every run, so the bound is far from what is expected. The rarest kind is
+    /// allowed in 15 of 100 cases. Fewer than 3 of 100 among 600 come about once in 10^19 runs, or when somebody
+    /// changes the generators.
+    fn is_worth_something(&self) {
         for (kind, count) in ["message", "iq", "roster", "presence", "contact"]
             .iter()
             .zip(&self.allowed)
         {
             let (allowed, cases) = (count.get(), self.cases.get());
             assert!(
-                allowed * 100 >= cases * percent && allowed < cases,
+                allowed * 100 >= cases * 3 && allowed < cases,
                 "{kind}: {allowed} of {cases} cases were allowed"
             );
         }
@@ -528,7 +577,7 @@ fn nothing_configured_nothing_allowed() {
         ));
         Ok(())
     });
-    share.is_at_least(12);
+    share.is_worth_something();
 }
 
 // 2
@@ -615,7 +664,7 @@ fn adding_a_permission_never_takes_one_and_removing_one_never_gives_one() {
             Ok(())
         },
     );
-    share.is_at_least(12);
+    share.is_worth_something();
 }
 
 #[test]
@@ -640,7 +689,7 @@ fn what_others_are_granted_changes_nothing() {
             Ok(())
         },
     );
-    share.is_at_least(12);
+    share.is_worth_something();
 }
 
 // 3
@@ -669,7 +718,67 @@ fn the_decision_depends_on_host_entity_addresses_and_grant_alone() {
             Ok(())
         },
     );
-    share.is_at_least(12);
+    share.is_worth_something();
+}
+
+#[test]
+fn m8_what_no_grant_covers_is_refused_whatever_is_granted() {
+    let share = Share::default();
+    check((any_ask(), any_dress(), any_grant()), |(ask, dress, grant)| {
+        let matrix = matrix(&ENTITIES.map(|entity| (entity, grant.clone())));
+        let decisions = decide(&matrix, &ask, &dress);
+        let plain = decide(
+            &matrix,
+            &Ask {
+                carries: "",
+                ..ask.clone()
+            },
+            &dress,
+        );
+        if ask.is_forgery() {
+            prop_assert!(decisions.message.is_err());
+            // Where it is the only fault, the refusal says so.
+            prop_assert!(
+                plain.message.is_err() || decisions.message.is_err_and(|denial| denial.rule == "M8")
+            );
+        } else {
+            // What would be believed elsewhere is somebody's text here.
+            prop_assert_eq!(&decisions.message, &plain.message);
+        }
+        share.count(&plain);
+        Ok(())
+    });
+    share.is_worth_something();
+}
+
+#[test]
+fn n1_whom_an_account_must_not_administer_depends_on_the_stanza_alone() {
+    let share = Share::default();
+    check((any_ask(), any_dress(), any_grant()), |(ask, dress, grant)| {
+        let decisions = decide(
+            &matrix(&ENTITIES.map(|entity| (entity, grant.clone()))),
+            &ask,
+            &dress,
+        );
+        if let Ok(permit) = &decisions.message {
+            let host = permit.to.as_deref().filter(|to| !to.contains('@'));
+            let expected = permit.username.as_ref().and(host);
+            prop_assert_eq!(
+                permit.unless_administrator_of.clone(),
+                expected.map(|host| Domain::Host(host.to_owned()))
+            );
+        }
+        if let Ok(permit) = &decisions.iq {
+            let gives_the_account_away = ask.namespace == ns::REGISTER && ask.kind == "set";
+            prop_assert_eq!(
+                permit.unless_administrator_of.clone(),
+                gives_the_account_away.then_some(Domain::Any)
+            );
+        }
+        share.count(&decisions);
+        Ok(())
+    });
+    share.is_worth_something();
 }
 
 #[test]
@@ -734,6 +843,7 @@ fn impeccable() -> impl Strategy<Value = (Grant, Ask)> {
         ask.kind = if ask.kind == "set" { "set" } else { "get" };
         ask.inner_kind = Some(ask.kind);
         ask.namespace = "jabber:iq:last";
+        ask.carries = "";
         Some(ask)
     });
     let grant = any_grant().prop_map(|mut grant| {
@@ -977,6 +1087,19 @@ fn malformed_means_deny() {
         for namespace in WRONG_NAMESPACES {
             let judged = judge(&|ask| ask.namespace = namespace);
             prop_assert!(judged.iq.is_err(), "{}", namespace);
+        }
+        // Forgeries.
+        for carries in GRANTS {
+            let judged = judge(&|ask| (ask.from, ask.carries) = (Some(HOST), carries));
+            prop_assert!(judged.message.is_err(), "{}", carries);
+        }
+        for carries in COPIES {
+            for to in [None, Some("juliet@capulet.lit"), Some("Juliet@capulet.lit/x")] {
+                let judged = judge(&|ask| {
+                    (ask.from, ask.to, ask.carries) = (Some("JULIET@capulet.lit"), to, carries);
+                });
+                prop_assert!(judged.message.is_err(), "{}", carries);
+            }
         }
         // Anybody else, or a normaliser that fails.
         for who in nobodies() {

@@ -341,7 +341,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                     .attr("from")
                     .is_none_or(|from| normaliser.jid(from).as_deref() == Some(JULIET))
             );
-            prop_assert!(!permit.is_command);
+            prop_assert_eq!(permit.unless_administrator_of, None);
         }
     }
     for query in std::iter::once(stanza).chain(stanza.children()) {

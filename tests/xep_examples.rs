@@ -244,6 +244,7 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
                 from: JULIET.to_owned(),
                 to: Some("romeo@montague.lit/orchard".to_owned()),
                 username: Some("juliet".to_owned()),
+                unless_administrator_of: None,
             }
         );
         // The payload is the one that came in.
@@ -301,7 +302,7 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
             account: JULIET.to_owned(),
             to: Some(JULIET.to_owned()),
             id: "publish1".to_owned(),
-            is_command: false,
+            unless_administrator_of: None,
         }
     );
     // Out under an id of our own, and back under those of the entity.

@@ -4,41 +4,149 @@ local core_post_stanza = prosody.core_post_stanza;
 local load_roster = require "core.rostermanager".load_roster;
 local usermanager = require "core.usermanager";
 local new_cache = require "util.cache".new;
+local async = require "util.async";
 local time_now = require "util.time".now;
 
+local hosts = prosody.hosts;
 local host = module.host;
-local host_session = prosody.hosts[host];
+local host_session = hosts[host];
 
 -- For how long, in seconds, an account that existed is taken to exist still. Looking it up is dear
 -- with every kind of storage; that it was deleted inside this server is told by an event.
 local remember_for = 10;
 local known = new_cache(10000);
 
--- Whether there is such an account, and it is not disabled (L7).
+--- Lookups
+--
+-- Asking whether an account exists may take time with some authentication providers: they wait for somebody
+-- else's answer, which is possible in a runner of util.async and nowhere else. Neither the stanzas of components nor
+-- timers are in one. So every lookup has a runner of its own, and nothing of ours waits by accident.
+
+-- Returns whether there is such an account on a host, and it is not disabled (L7).
+local function ask(username, of_host)
+	if not usermanager.user_exists(username, of_host) then
+		return false;
+	end
+	-- COMPAT 0.12: no account can be disabled there
+	if usermanager.user_is_enabled then
+		local enabled, why = usermanager.user_is_enabled(username, of_host);
+		-- Some authentication providers do not know the difference.
+		if not enabled and not (enabled == nil and why == "method not implemented") then
+			return false;
+		end
+	end
+	return true;
+end
+
+local lookups = {}; -- the lookups under way on this host, by username
+local runner; -- one that does not wait; another is made while it does
+
+local function finish(lookup, there)
+	lookup.is_done = true;
+	-- What was asked before the account was deleted is no answer any more.
+	if not lookup.is_outdated then
+		lookup.there = there;
+	end
+	if lookups[lookup.username] == lookup then
+		lookups[lookup.username] = nil;
+	end
+	for _, callback in ipairs(lookup.callbacks) do
+		callback(lookup.there);
+	end
+end
+
+local has_failed = false;
+
+local function new_runner()
+	local current;
+	return async.runner(function (lookup)
+		current = lookup;
+		finish(lookup, ask(lookup.username, lookup.host));
+	end, {
+		error = function (_, problem)
+			-- Anybody may be the cause of a lookup, so this must not fill the log.
+			module:log(has_failed and "debug" or "warn", "Looking up %s@%s failed: %s", current.username, current.host,
+				tostring(problem):match("^[^\n]*"));
+			has_failed = true;
+			if not current.is_done then
+				finish(current, nil);
+			end
+		end;
+	});
+end
+
+-- Looks an account up, and never waits for it. The lookup may be done when this returns.
+local function look_up(username, of_host)
+	local lookup = of_host == host and lookups[username];
+	if not lookup then
+		lookup = { username = username, host = of_host, callbacks = {} };
+		if of_host == host then
+			lookups[username] = lookup;
+		end
+		local with = runner or new_runner();
+		runner = nil;
+		with:run(lookup);
+		if lookup.is_done then
+			runner = with;
+		end
+	end
+	return lookup;
+end
+
+-- Calls back with whether there is such an account on a host of this server; with nil where the provider cannot say.
+local function when_known(username, of_host, callback)
+	local lookup = look_up(username, of_host);
+	if lookup.is_done then
+		callback(lookup.there);
+	else
+		lookup.callbacks[#lookup.callbacks + 1] = callback;
+	end
+end
+
+-- Returns whether there is such an account; nil where the provider cannot say, or not at once. Never waits. An
+-- answer that takes time is remembered when it comes.
 local function exists(username)
 	local now = time_now();
 	local until_when = known:get(username);
 	if until_when and until_when > now and until_when - now <= remember_for then
 		return true;
 	end
-	if not usermanager.user_exists(username, host) then
-		return false;
-	end
-	-- COMPAT 0.12: no account can be disabled there
-	if usermanager.user_is_enabled then
-		local enabled, problem = usermanager.user_is_enabled(username, host);
-		-- Some authentication providers do not know the difference.
-		if not enabled and not (enabled == nil and problem == "method not implemented") then
-			return false;
+	local lookup = look_up(username, host);
+	local function remember(there)
+		if there then
+			known:set(username, time_now() + remember_for);
 		end
 	end
-	known:set(username, now + remember_for);
-	return true;
+	if lookup.is_done then
+		remember(lookup.there);
+		return lookup.there;
+	end
+	lookup.callbacks[#lookup.callbacks + 1] = remember;
+	return nil;
+end
+
+-- As `exists`, and waits for the answer where that is possible: in what a client has sent. The second value says
+-- that it has waited. The world may be another one then, and what was judged before is to be judged again.
+local function find(username)
+	local there = exists(username);
+	local lookup = lookups[username];
+	if there ~= nil or not lookup or not async.ready() then
+		return there, false;
+	end
+	local wait, done = async.waiter();
+	lookup.callbacks[#lookup.callbacks + 1] = function () done(); end;
+	wait();
+	return lookup.there, true;
 end
 
 local function forget(event)
 	if event.host == host then
 		known:set(event.username, nil);
+		local lookup = lookups[event.username];
+		if lookup then
+			lookup.is_outdated = true;
+			lookups[event.username] = nil;
+		end
 	end
 end
 module:hook_global("user-deleted", forget, 1000);
@@ -72,17 +180,48 @@ end
 -- The roles that certainly administer nothing. What others may do is the administrator's invention.
 local ordinary = { ["prosody:guest"] = true, ["prosody:registered"] = true, ["prosody:member"] = true };
 
--- Whether an account may administer this host, or another one of this server that it addresses. Each
--- host has administrators of its own, and asks for them by JID.
-local function administers(username, target)
-	local jid = username.."@"..host;
-	if usermanager.get_user_role then
-		local role = usermanager.get_user_role(username, host);
-		local role_there = prosody.hosts[target] and usermanager.get_jid_role(jid, target);
-		return role and not ordinary[role.name] or role_there and not ordinary[role_there.name] or false;
+-- Whether an account may administer one host of this server. Each host has administrators of its own, and asks
+-- for them by JID.
+local function administers_host(username, jid, target)
+	local session = hosts[target];
+	if not session or not session.authz then
+		return false; -- not a host of this server, or one that nobody can use yet
+	elseif not usermanager.get_user_role then
+		-- COMPAT 0.12: no roles of accounts, but a list of administrators
+		return usermanager.is_admin(jid, target) or false;
 	end
-	-- COMPAT 0.12: no roles of accounts, but a list of administrators
-	return usermanager.is_admin(jid, host) or prosody.hosts[target] and usermanager.is_admin(jid, target) or false;
+	local role, problem;
+	if target == host then
+		role, problem = usermanager.get_user_role(username, host);
+	else
+		role, problem = usermanager.get_jid_role(jid, target);
+	end
+	-- A role that cannot be found out may be any.
+	return role and not ordinary[role.name] or not role and problem ~= nil;
+end
+
+-- Whether an account administers what the core asks about: a host, or this one; or, for "*", any of this server.
+local function administers(username, domain)
+	local jid = username.."@"..host;
+	if domain ~= "*" then
+		return administers_host(username, jid, host) or administers_host(username, jid, domain);
+	end
+	for target in pairs(hosts) do
+		if administers_host(username, jid, target) then
+			return true;
+		end
+	end
+	if usermanager.get_user_role then
+		local roles, problem = usermanager.get_user_secondary_roles(username, host);
+		for name in pairs(roles or {}) do
+			if not ordinary[name] then
+				return true;
+			end
+		end
+		return problem ~= nil;
+	end
+	-- COMPAT 0.12: those of the whole server are asked for without a host
+	return usermanager.is_admin(jid) or false;
 end
 
 -- The role an account acts with through an entity: its own, unless that administers the server,
@@ -126,16 +265,41 @@ local function acting_session(username, bare_jid, send)
 		full_jid = bare_jid;
 		send = send;
 		log = module._log;
+		close = function () end; -- some handlers put their own in its place
 		privileged_acting = true; -- the core gives no privilege to what comes from here
 	}, session_mt);
 end
+
+-- The sessions whose stanza is being handled right now.
+local acting = {};
+
+-- The server closes the sessions of an account that is deleted, and a handler may wait for that: the one that
+-- deletes the account says so when its own session is closed.
+local function close_acting(event)
+	if event.host ~= host then
+		return;
+	end
+	local closing = {};
+	for session in pairs(acting) do
+		if session.username == event.username then
+			closing[#closing + 1] = session;
+		end
+	end
+	for _, session in ipairs(closing) do
+		session:close();
+	end
+end
+-- When the server does (mod_c2s).
+module:hook_global("user-deleted", close_acting, 200);
+module:hook_global("user-disabled", close_acting, 200);
 
 -- Posts a stanza and gives whether that went well. Where a handler fails, the stanza has failed, and nothing
 -- else: some have never met an account that is offline, or a host, in this place.
 local function post(session, stanza, sender, preevents)
 	local ok, problem = pcall(core_post_stanza, session, stanza, preevents);
 	if not ok then
-		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, sender, problem);
+		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, sender,
+			tostring(problem):match("^[^\n]*"));
 	end
 	return ok;
 end
@@ -143,7 +307,11 @@ end
 -- Sends a stanza the way it would go had a client of the account sent it.
 local function post_as(username, bare_jid, stanza, send)
 	stanza.attr.from = bare_jid;
-	return post(acting_session(username, bare_jid, send), stanza, bare_jid, true);
+	local session = acting_session(username, bare_jid, send);
+	acting[session] = true;
+	local posted = post(session, stanza, bare_jid, true);
+	acting[session] = nil;
+	return posted;
 end
 
 -- Sends a stanza of the host's own.
@@ -163,6 +331,8 @@ end
 
 return {
 	exists = exists;
+	find = find;
+	when_known = when_known;
 	administers = administers;
 	acting_session = acting_session;
 	bounced = bounced;

@@ -55,8 +55,8 @@ return function (core, saved)
 		return session;
 	end
 
-	-- Watchers hear of "connected", "disconnected", "changed" (another grant), "kept" (over a reload), and
-	-- "configured".
+	-- Watchers hear of "connected", "disconnected", "changed" (another grant), "kept" (over a reload), "unbound" (a
+	-- client of an entity has come or gone, with or without presence) and "configured".
 	local function notify(what, connection)
 		for _, watcher in ipairs(watchers) do
 			if watcher[what] then
@@ -115,14 +115,24 @@ return function (core, saved)
 		end
 	end
 
+	local function on_resource_bind(event)
+		local address = event.session.full_jid;
+		local entity = jid_bare(address);
+		if wanted[entity] then
+			notify("unbound", { entity = entity, address = address });
+		end
+	end
+
 	local function on_resource_unbind(event)
 		disconnected(event.session.full_jid, event.session);
+		on_resource_bind(event);
 	end
 
 	local handlers = {
 		["component-authenticated"] = on_component_authenticated;
 		["component-disconnected"] = on_component_disconnected;
 		["presence/initial"] = on_initial_presence;
+		["resource-bind"] = on_resource_bind;
 		["resource-unbind"] = on_resource_unbind;
 	};
 

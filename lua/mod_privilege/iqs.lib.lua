@@ -16,7 +16,7 @@ local function now()
 	return (time.monotonic or time.now)() * 1000;
 end
 
-return function (core, accounts, entities, refuse, id_prefix, link)
+return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 	local host = module.host;
 	local host_session = prosody.hosts[host];
 	local prefix_length = #id_prefix;
@@ -38,36 +38,48 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 			:reset();
 	end
 
-	-- The answer of a service in its wrapper, as text. The answer is written out under the attributes it
-	-- is to have, and has its own again afterwards, since whoever sent it may still hold it.
-	local function relayed(answer, kind, reply_to, outer_id, inner_id, account)
-		local attr = answer.attr;
-		local id, from, to, xmlns = attr.id, attr.from, attr.to, attr.xmlns;
-		attr.id, attr.from, attr.to, attr.xmlns = inner_id, from or account, account, "jabber:client";
-		local text = tostring(answer);
-		attr.id, attr.from, attr.to, attr.xmlns = id, from, to, xmlns;
-		local error_tag = kind == "error" and answer:get_child("error");
-		return "<iq type='"..kind.."' id='"..xml_escape(outer_id).."' from='"..xml_escape(account)
-			.."' to='"..xml_escape(reply_to).."'><privilege xmlns='"..xmlns_privilege.."'><forwarded xmlns='"..xmlns_forward.."'>"
-			..text.."</forwarded></privilege>"..(error_tag and tostring(error_tag) or "").."</iq>";
+	local function give_up(requests, error_type, condition, text)
+		for _, request in ipairs(requests) do
+			local original = st.stanza("iq", {
+				type = "get", id = request.outer_id, from = request.reply_to, to = request.account;
+			});
+			send_to_entity(request.reply_to, st.error_reply(original, error_type, condition, text));
+		end
 	end
 
-	-- The answer of a service, on its way back to the entity.
+	-- The answer of a service in its wrapper, as text; nil where it cannot be written.
+	local function relayed(answer, kind, reply_to, outer_id, account)
+		local error_tag = kind == "error" and answer:get_child("error");
+		local text, error_text = stanzas.text_of(answer), error_tag and stanzas.text_of(error_tag) or "";
+		-- What is inside the answer can be written if the answer can.
+		return text and "<iq type='"..kind.."' id='"..xml_escape(outer_id).."' from='"..xml_escape(account)
+			.."' to='"..xml_escape(reply_to).."'><privilege xmlns='"..xmlns_privilege.."'><forwarded xmlns='"..xmlns_forward.."'>"
+			..text.."</forwarded></privilege>"..error_text.."</iq>";
+	end
+
+	-- The answer of a service, on its way back to the entity. How deep it is nested is for the service to choose, so
+	-- it may be one that cannot be written (Q7).
 	local function relay(answer, reply_to, outer_id, inner_id, account)
-		local kind = answer.attr.type;
+		local kind, from = answer.attr.type, answer.attr.from or account;
 		local connection = entities.get(reply_to);
 		if connection and entities.takes_text(connection.session) then
-			return connection.session.send(relayed(answer, kind, reply_to, outer_id, inner_id, account));
-		end
-		local outer = st.stanza("iq", { type = kind, id = outer_id, from = account, to = reply_to })
-			:add_child(wrapped(answer, { id = inner_id, to = account, from = answer.attr.from or account }));
-		if kind == "error" then
-			local error_tag = answer:get_child("error");
+			local inner = stanzas.with_attributes(answer, { id = inner_id, from = from, to = account, xmlns = "jabber:client" });
+			local text = relayed(inner, kind, reply_to, outer_id, account);
+			if text then
+				return connection.session.send(text);
+			end
+		else
+			local outer = st.stanza("iq", { type = kind, id = outer_id, from = account, to = reply_to })
+				:add_child(wrapped(answer, { id = inner_id, from = from, to = account }));
+			local error_tag = kind == "error" and answer:get_child("error");
 			if error_tag then
 				outer:add_child(error_tag);
 			end
+			if stanzas.is_writable(outer, true) then
+				return send_to_entity(reply_to, outer);
+			end
 		end
-		return send_to_entity(reply_to, outer);
+		give_up({ { reply_to = reply_to, outer_id = outer_id, account = account } }, select(2, core.failed("answer")));
 	end
 
 	-- Takes an IQ of type result or error; whether it is no concern of anybody else.
@@ -83,15 +95,6 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 
 	-- A service may answer after this module has been reloaded.
 	link.take_answer = take_answer;
-
-	local function give_up(requests, error_type, condition, text)
-		for _, request in ipairs(requests) do
-			local original = st.stanza("iq", {
-				type = "get", id = request.outer_id, from = request.reply_to, to = request.account;
-			});
-			send_to_entity(request.reply_to, st.error_reply(original, error_type, condition, text));
-		end
-	end
 
 	local sweeping = false;
 	local function sweep()
@@ -111,13 +114,15 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 
 	local function handle(event)
 		local origin, stanza = event.origin, event.stanza;
-		local judged, inner, account, username, to, inner_id, is_command = core.judge_iq(entities.sender(origin), stanza);
+		local judged, inner, account, username, to, inner_id, domain = core.judge_iq(entities.sender(origin), stanza);
 		if not judged then
 			return refuse(event, judged, inner, account, username, to);
-		elseif not accounts.exists(username) then
-			return refuse(event, core.no_account("iq"));
-		elseif is_command and accounts.administers(username, jid_host(to or account)) then
-			return refuse(event, core.no_administration(to or account));
+		end
+		local goes_ahead, answered = confirm(event, "iq", username, domain);
+		if not goes_ahead then
+			return answered;
+		elseif not stanzas.is_writable(inner) then
+			return refuse(event, core.failed("iq"));
 		end
 		local id, error_type, condition, text, rule = core.open_request(origin, stanza, account, to, inner_id, now());
 		if not id then
@@ -136,16 +141,23 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 				end
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- What a service sends ahead of its answer, such as messages out of the archive.
-				send_to_entity(entity_address, st.message({ from = account, to = entity_address })
-					:add_child(wrapped(reply, { to = account })));
+				local ahead = st.message({ from = account, to = entity_address }):add_child(wrapped(reply, { to = account }));
+				local connection = entities.get(entity_address);
+				if stanzas.is_writable(ahead, not (connection and entities.takes_text(connection.session))) then
+					send_to_entity(entity_address, ahead);
+				elseif core.cancel_request(id) then
+					-- Without this message the answer would be taken for complete.
+					refuse(event, core.failed("answer"));
+				end
 			end
 			return true;
 		end);
 		if not posted and core.cancel_request(id) then
-			origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The server failed to handle this IQ"));
+			refuse(event, core.failed("iq"));
 		end
 		return true;
 	end
+	link.iq = handle;
 
 	-- On the account's own bare JID, on a full JID and on the host, a wrapper is refused (Q1).
 	module:hook("iq-get/bare/"..xmlns_privilege..":privileged_iq", handle);
@@ -184,11 +196,12 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 				core.forget("entity", connection.entity);
 			end
 		end;
-		changed = function (connection)
-			local _, _, _, _, iqs_granted = core.grant(connection.entity);
-			if not iqs_granted then
-				give_up(core.forget("entity", connection.entity));
-			end
+		-- A client has come or gone that may never have sent presence. Another one may have its address next.
+		unbound = function (client)
+			core.forget("reply_to", client.address);
+		end;
+		configured = function ()
+			give_up(core.forget("ungranted"));
 		end;
 	});
 

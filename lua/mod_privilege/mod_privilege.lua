@@ -11,7 +11,6 @@ end
 
 local st = require "util.stanza";
 local jid_prep = require "util.jid".prep;
-local jid_split = require "util.jid".split;
 local nodeprep = require "util.encodings".stringprep.nodeprep;
 local new_random_id = require "util.id".medium;
 local configmanager = require "core.configmanager";
@@ -44,6 +43,27 @@ local function refuse(event, _, error_type, condition, text, rule)
 	return true;
 end
 
+-- What handlers still hold of an earlier instance leads to the present one.
+local link = saved.link or {};
+
+-- Whether a judged stanza may go ahead, as far as only the server can tell: the account exists, and does not
+-- administer `domain`. Otherwise returns false, and what the handler is to return. `kind` is the name of the
+-- handler in `link`, and of the core's refusals.
+local function confirm(event, kind, username, domain)
+	local exists, has_waited = accounts.find(username);
+	if exists == nil then
+		return false, refuse(event, core.failed("lookup"));
+	elseif not exists then
+		return false, refuse(event, core.no_account(kind));
+	elseif has_waited then
+		-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
+		return false, link[kind] and link[kind](event);
+	elseif domain and accounts.administers(username, domain) then
+		return false, refuse(event, core.no_administration(domain));
+	end
+	return true;
+end
+
 --- Messages
 
 local xmlns_privilege = { ["urn:xmpp:privilege:2"] = true, ["urn:xmpp:privilege:1"] = true };
@@ -63,15 +83,17 @@ local function handle_message(event)
 	elseif stanza.attr.type == "error" then
 		return true; -- the bounce of an advertisement, or nothing we answer (M6)
 	end
-	local judged, inner, from, to, username = core.judge_message(entities.sender(event.origin), stanza);
+	local judged, inner, from, to, username, domain = core.judge_message(entities.sender(event.origin), stanza);
 	if not judged then
 		return refuse(event, judged, inner, from, to, username);
-	elseif username and not accounts.exists(username) then
-		return refuse(event, core.no_account("message"));
+	elseif username then
+		local goes_ahead, answered = confirm(event, "message", username, domain);
+		if not goes_ahead then
+			return answered;
+		end
 	end
-	local node, target = jid_split(to);
-	if username and target and not node and accounts.administers(username, target) then
-		return refuse(event, core.no_administration(target));
+	if not stanzas.is_writable(inner) then
+		return refuse(event, core.failed("message"));
 	end
 	stanzas.leave_out_client_namespace(inner);
 	inner.attr.to = to;
@@ -82,10 +104,11 @@ local function handle_message(event)
 		posted = accounts.post_as_host(inner);
 	end
 	if not posted then
-		event.origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The server failed to send this message"));
+		refuse(event, core.failed("message"));
 	end
 	return true;
 end
+link.message = handle_message;
 module:hook("message/host", handle_message, 10);
 
 --- IQs, rosters, presence
@@ -93,12 +116,12 @@ module:hook("message/host", handle_message, 10);
 if saved.requests then
 	core.import_requests(saved.requests);
 end
--- What handlers still hold of an earlier instance leads to the present one.
-local link = saved.link or {};
-local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix, link);
+local iqs = module:require "iqs"(core, accounts, entities, refuse, confirm, id_prefix, link);
+local unclaimed = module:require "unclaimed"(core, accounts);
 local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
-local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse, serves);
+local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse, confirm, serves, link);
+module:require "own_rosters"(core, rosters);
 
 --- Configuration and life cycle
 
@@ -122,14 +145,16 @@ local function read_configuration()
 	for _, problem in ipairs(problems) do
 		module:log(problem.level, "%s", problem.text);
 	end
-	-- COMPAT 0.11: no status
-	if not module.set_status then -- luacheck: ignore 542
-	elseif #problems > 0 then
-		module:set_status("warn", ("%d problem(s) in privileged_entities, see the log"):format(#problems), true);
-	else
-		module:set_status("info", ("%d privileged entities"):format(#core.entities()), true);
-	end
 	entities.refresh(changed);
+	unclaimed.look(function (count)
+		-- COMPAT 0.11: no status
+		if not module.set_status then -- luacheck: ignore 542
+		elseif #problems + count > 0 then
+			module:set_status("warn", ("%d problem(s) in privileged_entities, see the log"):format(#problems + count), true);
+		else
+			module:set_status("info", ("%d privileged entities"):format(#core.entities()), true);
+		end
+	end);
 end
 
 module:hook_global("config-reloaded", read_configuration);
@@ -142,10 +167,11 @@ end
 
 function module.unload()
 	rosters.flush();
-	link.take_answer = nil;
+	link.take_answer, link.message, link.iq, link.roster = nil, nil, nil, nil;
 	if not module.reloading then
 		iqs.stop();
 	end
+	unclaimed.stop();
 	rosters.stop();
 	presences.stop();
 	pushes.stop();

@@ -23,7 +23,7 @@ local unreadable = { "wait", "internal-server-error", "The roster cannot be read
 local unsaved = { "wait", "internal-server-error", "The roster cannot be saved" };
 local failed = { "wait", "internal-server-error", "The server failed to handle this roster set" };
 
-return function (core, accounts, entities, pushes, refuse, serves)
+return function (core, accounts, entities, pushes, refuse, confirm, serves, link)
 	--- One account's roster: reading it, making changes durable, telling them
 
 	-- Whether the account exists right now. A roster that is stored for an account which is gone would be that of the
@@ -365,6 +365,7 @@ return function (core, accounts, entities, pushes, refuse, serves)
 	--- Requests
 
 	local function get(event, account, username)
+		flush(); -- others may have come while the account was looked up
 		local roster = load(username);
 		local origin, stanza = event.origin, event.stanza;
 		if not roster then
@@ -399,15 +400,21 @@ return function (core, accounts, entities, pushes, refuse, serves)
 			local judged, account, username, text, rule = core.judge_roster(entities.sender(event.origin), event.stanza);
 			if not judged then
 				return refuse(event, judged, account, username, text, rule);
-			elseif not accounts.exists(username) then
-				return refuse(event, core.no_account("roster"));
+			end
+			local goes_ahead, answered = confirm(event, "roster", username);
+			if not goes_ahead then
+				return answered;
 			end
 			return act(event, account, username);
 		end;
 	end
 
-	module:hook("iq-get/bare/jabber:iq:roster:query", handler(get));
-	module:hook("iq-set/bare/jabber:iq:roster:query", handler(set));
+	local handle_get, handle_set = handler(get), handler(set);
+	module:hook("iq-get/bare/jabber:iq:roster:query", handle_get);
+	module:hook("iq-set/bare/jabber:iq:roster:query", handle_set);
+	link.roster = function (event)
+		return (event.stanza.attr.type == "get" and handle_get or handle_set)(event);
+	end;
 
 	-- Only a set that may come to the handler above passes those that wait. An account's own set has no `to` here.
 	local function flush_first(event)
@@ -435,6 +442,7 @@ return function (core, accounts, entities, pushes, refuse, serves)
 
 	return {
 		flush = flush;
+		begin = rosters_here.begin, save = rosters_here.save, tell = rosters_here.tell;
 		stop = function ()
 			if rosters_of[host] == rosters_here then
 				rosters_of[host] = nil;

@@ -1,6 +1,8 @@
 -- What is done to stanzas without looking into their payload: how deep that goes is for its sender to
 -- choose, so nothing here is recursion.
 
+local st = require "util.stanza";
+
 -- The stanza with some attributes changed around the same content. Whoever sent the original may still
 -- hold it, so it is not written to.
 local function with_attributes(stanza, changes)
@@ -34,7 +36,54 @@ local function leave_out_client_namespace(stanza)
 	end
 end
 
+-- Returns the stanza as text, or nil where the server cannot write it. The server's own serialiser is
+-- recursion, which ends at some depth. That is an error, and the peer that sent the stanza decides about it.
+local function text_of(stanza)
+	local ok, text = pcall(tostring, stanza);
+	return ok and text or nil;
+end
+
+-- Elements nested no deeper than this can be written, copied and stored in every version of Lua.
+local certain_depth = 1000;
+
+local function is_deep(stanza)
+	local elements, depths, n = { stanza }, { 1 }, 1;
+	while n > 0 do
+		local tags, depth = elements[n].tags, depths[n];
+		elements[n], n = nil, n - 1;
+		if depth > certain_depth then
+			return true;
+		end
+		for i = 1, #tags do
+			n = n + 1;
+			elements[n], depths[n] = tags[i], depth + 1;
+		end
+	end
+	return false;
+end
+
+-- How many further levels a stanza is tried with before it is handed to the server. Where the server writes
+-- it, the stack holds more than here.
+local margin = 100;
+
+-- Returns whether the server can write a stanza. A deep one is tried, so that it does not fail half way: archived
+-- and not delivered, or queued and not sent. What goes to a client is also copied on the way (by mod_smacks, for one),
+-- and the depth at which that fails is another one.
+local function is_writable(stanza, is_copied)
+	if not is_deep(stanza) then
+		return true;
+	end
+	local trial = st.stanza("trial");
+	for _ = 1, margin do
+		trial:tag("trial");
+	end
+	trial:add_child(stanza):reset();
+	return text_of(trial) ~= nil and (not is_copied or (pcall(st.clone, trial)));
+end
+
 return {
 	with_attributes = with_attributes;
 	leave_out_client_namespace = leave_out_client_namespace;
+	text_of = text_of;
+	is_writable = is_writable;
 };

@@ -389,7 +389,8 @@ def test_c1_nothing_is_said_about_a_correct_configuration(server, advertised, na
     config, perms = CORRECT[name]
     host = f"{name}.lit"
     assert server.log_lines("error", f"{host}:privilege") == []
-    assert server.log_lines("warn", f"{host}:privilege") == []
+    # Accounts are made when the server has started; test_authority.py has what is said of missing ones.
+    assert [line for line in server.log_lines("warn", f"{host}:privilege") if "does not exist" not in line] == []
     if name not in COVERED:
         assert advertised.get(host, []) == ([] if perms is None else [perms])
 
@@ -526,7 +527,7 @@ def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
         privileged_entities={"yourdomain.tld": README_EXAMPLE},
     )
     # Nobody of montaigu.lit can be one, which is said; it is not an error.
-    warnings = server.log_lines("warn", "yourdomain.tld:privilege")
+    warnings = [w for w in server.log_lines("warn", "yourdomain.tld:privilege") if "does not exist" not in w]
     assert len(warnings) == 1 and "romeo@montaigu.lit" in warnings[0] and "yourdomain.tld" in warnings[0]
 
     component = server.component("pubsub.yourdomain.tld")

@@ -112,8 +112,8 @@ end
         pytest.param(PARIS, "capulet.lit", marks=pytest.mark.prosody13),
     ],
 )
-def test_q3_no_commands_as_who_administers_the_target(server, component, account, target):
-    """Q3: neither the granting host, nor another host of the server, nor a component of it, nor by a role of the
+def test_n1_no_commands_as_who_administers_the_target(server, component, account, target):
+    """N1: neither the granting host, nor another host of the server, nor a component of it, nor by a role of the
     administrator's invention (13)."""
     if account == PARIS:
         if server.version < (13,):
@@ -137,8 +137,8 @@ def test_q3_no_commands_as_who_administers_the_target(server, component, account
     "account, target",
     [(ADMIN, "capulet.lit"), (ADMIN, "montague.lit"), (NURSE, "montague.lit")],
 )
-def test_m7_no_announcements_as_who_administers_the_target(server, component, romeo, juliet, account, target):
-    """M2, M7: a permission to send messages is none to speak for the server."""
+def test_n1_no_announcements_as_who_administers_the_target(server, component, romeo, juliet, account, target):
+    """N1: a permission to send messages is not one to speak for the server."""
     since = len(server.log())
     id_ = component.privileged_message(message_from(account, target + "/announce/online", body("Everybody!")))
     component.sync()

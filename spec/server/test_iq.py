@@ -496,8 +496,8 @@ def test_q3_archive_query_of_an_offline_account(component):
     assert bodies([message.find("mam:result/fwd:forwarded/c:message", NS)]) == ["kept"]
 
 
-def test_q3_not_the_rights_of_an_administrator(start_server):
-    """Q3: with the namespace of commands granted, an entity still does not administer the server."""
+def test_n2_not_the_rights_of_an_administrator(start_server):
+    """N1, N2: with the namespace of commands granted, an entity still does not administer the server."""
     server = start_server(privileged_entities=grants(iq={COMMANDS: "both"}), modules=("admin_adhoc", "uptime"))
     component = server.component()
     list_users = f"<command xmlns='{COMMANDS}' node='http://jabber.org/protocol/admin#get-online-users-list' action='execute'/>"

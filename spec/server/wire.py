@@ -396,6 +396,7 @@ class RawClient(Connection):
     roster     ask for the roster first, so as to get roster pushes (default)
     carbons    switch message carbons on
     smacks     switch stream management on: requests are answered, `sm_handled` counts
+    resume     (id, h): resume this session instead of binding a resource
     """
 
     namespace = NS["c"]
@@ -403,8 +404,10 @@ class RawClient(Connection):
     def __init__(
         self, address, jid: str, *, password: str, resource: str | None = None,
         presence: bool = True, roster: bool = True, carbons: bool = False, smacks: bool = False,
+        resume: tuple[str, int] | None = None,
     ):
         super().__init__(address, jid)
+        self.resume = resume
         self.username, self.domain = jid.split("@", 1)
         self.bare = jid
         self.password = password
@@ -427,6 +430,11 @@ class RawClient(Connection):
             raise Disconnected(f"{self.jid} could not log in: {text_of(answer)}")
         self._open_stream(self.domain, more)
         self.features = self.expect("features")
+        if self.resume:
+            token, handled = self.resume
+            self.send(f"<resume xmlns='{NS['sm']}' previd='{escape(token)}' h='{handled}'/>")
+            self.expect("resumed")
+            return self
         bound = self.iq("set", None, f"<bind xmlns='{NS['bind']}'><resource>{escape(self.resource)}</resource></bind>")
         self.jid = bound.findtext("bind:bind/bind:jid", namespaces=NS)
         if self.want_smacks:

@@ -72,6 +72,13 @@ pub(super) fn wrong(function: &str, argument: &str, expected: &str, found: &LuaV
     ))
 }
 
+/// A string argument that is none of those the function knows.
+pub(super) fn unknown(function: &str, argument: &str, found: &str) -> LuaError {
+    LuaError::external(format!(
+        "bad argument \"{argument}\" to privilege_native.{function}: \"{found}\""
+    ))
+}
+
 /// A denial as Lua sees it: false, error type, condition, text, rule.
 pub(super) fn denied(lua: &Lua, denial: Denial) -> LuaResult<LuaMultiValue> {
     (

@@ -13,9 +13,10 @@ use super::convert::{self, LuaServer, denied};
 use super::keys::Keys;
 use super::stanza::{LuaTag, Origin};
 use super::{presences, rosters};
+use crate::administration::{self, Domain};
 use crate::envelope::{self, Tag};
 use crate::in_flight::{self, Answer, Ledger, Request};
-use crate::matrix::PermissionMatrix;
+use crate::matrix::{self, PermissionMatrix};
 use crate::permission::IqType;
 use crate::presence::{self, Occasion};
 use crate::roster::{self, IqHead, RosterWriter};
@@ -75,6 +76,7 @@ pub(super) fn open(
     export("judge_roster", judge_roster)?;
     export("no_account", no_account)?;
     export("no_administration", no_administration)?;
+    export("failed", failed)?;
     export("roster_result", roster_result)?;
     export("plan_roster_set", plan_roster_set)?;
     export("may_set_roster", may_set_roster)?;
@@ -193,22 +195,29 @@ fn recipient(origin: &Origin, stanza: &LuaTag) -> String {
 }
 
 /// `judge_message(origin, stanza)`: nil where the message carries no wrapper; true, the inner
-/// message, its judged `from`, its judged `to` or nil, and the username to look up or nil for the
-/// host itself; or a denial.
+/// message, its judged `from`, its judged `to` or nil, the username to look up or nil for the host itself,
+/// and what that account must not administer (see `no_administration`) or nil; or a denial.
 fn judge_message(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
     let (origin, stanza) = event(core, origin, stanza, "judge_message")?;
     let state = core.state.borrow();
     match message::judge(&state.matrix, &origin.sender(), &stanza, &core.server) {
-        Ok((permit, inner)) => {
-            (true, inner.into_table(), permit.from, permit.to, permit.username).into_lua_multi(lua)
-        }
+        Ok((permit, inner)) => (
+            true,
+            inner.into_table(),
+            permit.from,
+            permit.to,
+            permit.username,
+            permit.unless_administrator_of.as_ref().map(Domain::as_str),
+        )
+            .into_lua_multi(lua),
         Err(_) if !envelope::is_privileged_message(&stanza) => LuaNil.into_lua_multi(lua),
         Err(denial) => denied(lua, denial),
     }
 }
 
 /// `judge_iq(origin, stanza)`: true, the inner IQ, the account's bare JID, its username to look up,
-/// the judged `to` or nil, the inner id, and whether it is an ad-hoc command; or a denial.
+/// the judged `to` or nil, the inner id, and what the account must not administer (see `no_administration`) or
+/// nil; or a denial.
 fn judge_iq(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
     let (origin, stanza) = event(core, origin, stanza, "judge_iq")?;
     let to = recipient(&origin, &stanza);
@@ -222,7 +231,7 @@ fn judge_iq(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<Lua
             permit.username,
             permit.to,
             permit.id,
-            permit.is_command,
+            permit.unless_administrator_of.as_ref().map(Domain::as_str),
         )
             .into_lua_multi(lua),
         Err(denial) => denied(lua, denial),
@@ -265,11 +274,25 @@ fn no_account(core: &Core, lua: &Lua, (what, ..): Args) -> LuaResult<LuaMultiVal
     denied(lua, denial)
 }
 
-/// `no_administration(target)`: the denial of what an administrator's account would steer that host
-/// with.
-fn no_administration(_: &Core, lua: &Lua, (target, ..): Args) -> LuaResult<LuaMultiValue> {
-    let target = convert::text(&target, "no_administration", "target")?;
-    denied(lua, iq::no_administration(&target))
+/// `no_administration(domain)`: the denial where an account administers what a permit says it must not: a
+/// host, or `"*"` for any host of the server (N1).
+fn no_administration(_: &Core, lua: &Lua, (domain, ..): Args) -> LuaResult<LuaMultiValue> {
+    let domain = convert::text(&domain, "no_administration", "domain")?;
+    denied(lua, administration::refused(&Domain::parse(&domain)))
+}
+
+/// `failed(what)`: the denial where the server failed to send a permitted "message" or "iq", to relay an
+/// "answer" (Q7), or to find an account by a "lookup".
+fn failed(_: &Core, lua: &Lua, (what, ..): Args) -> LuaResult<LuaMultiValue> {
+    let what = convert::text(&what, "failed", "what")?;
+    let denial = match what.as_str() {
+        "message" => message::failed(),
+        "iq" => iq::failed(),
+        "answer" => in_flight::unrelayable(),
+        "lookup" => matrix::account_unknown(),
+        other => return Err(convert::unknown("failed", "what", other)),
+    };
+    denied(lua, denial)
 }
 
 /// `roster_result(stanza, account, roster)`: the answer to a roster get of `stanza`, finished (R1).
@@ -521,22 +544,21 @@ fn expire(core: &Core, lua: &Lua, (now, ..): Args) -> LuaResult<LuaMultiValue> {
     given_up(lua, expired, in_flight::timed_out())
 }
 
-/// `forget(what, jid)`: takes out the requests of an "entity", an "account", a "reply_to", or "all",
-/// and gives them with the way to answer them, as `expire` does.
+/// `forget(what, jid)`: takes out the requests of an "entity", an "account", a "reply_to", those that are
+/// "ungranted" by now, or "all", and returns them with the way to answer them, as `expire` does.
 fn forget(core: &Core, lua: &Lua, (what, jid, ..): Args) -> LuaResult<LuaMultiValue> {
     let what = convert::text(&what, "forget", "what")?;
     let jid = convert::optional_text(&jid, "forget", "jid")?.unwrap_or_default();
-    let ledger = &mut core.state.borrow_mut().ledger;
+    let State { matrix, ledger } = &mut *core.state.borrow_mut();
     let requests = match what.as_str() {
         "entity" => ledger.forget_entity(&jid),
         "account" => ledger.forget_account(&jid),
         "reply_to" => ledger.forget_reply_to(&jid),
-        "all" => ledger.drain(),
-        other => {
-            return Err(LuaError::external(format!(
-                "bad argument \"what\" to privilege_native.forget: \"{other}\""
-            )));
+        "ungranted" => {
+            ledger.forget_unless(|request| iq::is_granted(matrix, &request.entity, &request.account))
         }
+        "all" => ledger.drain(),
+        other => return Err(convert::unknown("forget", "what", other)),
     };
     given_up(lua, requests, in_flight::withdrawn())
 }

@@ -1,0 +1,62 @@
+-- A roster set that is sent in the name of an account which is offline, by the permission for IQs (Q3). The
+-- server's own handler (mod_roster) saves the roster of an account that is online, and only that. For one that is
+-- online it does all there is to do.
+
+local st = require "util.stanza";
+
+local xmlns_roster = "jabber:iq:roster";
+
+return function (core, rosters)
+	local host = module.host;
+	local host_session = prosody.hosts[host];
+
+	-- What an account may set itself: not whom it is subscribed to, and always the whole of name and groups.
+	local function own_set(stanza, query)
+		local copy = st.iq({ type = "set", id = stanza.attr.id }):tag("query", { xmlns = xmlns_roster });
+		for _, item in ipairs(query.tags) do
+			local subscription = item.attr.subscription == "remove" and "remove" or nil;
+			copy:tag(item.name, {
+				xmlns = item.attr.xmlns, jid = item.attr.jid, subscription = subscription, name = item.attr.name or "";
+			});
+			for _, child in ipairs(item.tags) do
+				copy:add_child(child);
+			end
+			copy:up();
+		end
+		return copy:reset();
+	end
+
+	module:hook("iq/self/"..xmlns_roster..":query", function (event)
+		local session, stanza = event.origin, event.stanza;
+		if stanza.attr.type ~= "set" or not session.privileged_acting or host_session.sessions[session.username]
+		or not host_session.modules.roster then
+			return;
+		end
+		local query = stanza.tags[1];
+		if #query.tags ~= 1 then
+			session.send(st.error_reply(stanza, "modify", "bad-request"));
+			return true;
+		end
+		local batch = rosters.begin(session.username);
+		if not batch then
+			session.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
+			return true;
+		end
+		local planned, changes, condition, text =
+			core.plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
+		if not planned then
+			session.send(st.error_reply(stanza, changes, condition, text));
+			return true;
+		end
+		for _, change in ipairs(changes) do -- at most one
+			batch:enter(change);
+		end
+		if not rosters.save(batch) then
+			session.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be saved"));
+			return true;
+		end
+		session.send(st.reply(stanza));
+		rosters.tell(batch);
+		return true;
+	end, 10);
+end;

@@ -1,0 +1,65 @@
+-- Entities that are accounts which do not exist: somebody who registers such a name gets what is granted to it.
+
+local jid_split = require "util.jid".split;
+
+local hosts = prosody.hosts;
+
+return function (core, accounts)
+	local host = module.host;
+	-- Each configuration that is read has a table of its own: entity to whether it has been looked up.
+	local looked_up, count, report = {}, 0, nil;
+
+	local function warn(entity)
+		module:log("warn", "%s grants privileges to %s, an account that does not exist: somebody who registers that name gets them",
+			host, entity);
+	end
+
+	local function look_up(entity)
+		local username, domain = jid_split(entity);
+		if not username or looked_up[entity] or not core.grant(entity) or not hosts[domain] or hosts[domain].type ~= "local" then
+			return;
+		end
+		local current = looked_up;
+		current[entity] = true;
+		accounts.when_known(username, domain, function (exists)
+			if exists == false and current == looked_up then
+				warn(entity);
+				count = count + 1;
+				report(count);
+			end
+		end);
+	end
+
+	-- Hosts are activated one after the other, and may be at any time.
+	module:hook_global("host-activated", function (domain)
+		for _, entity in ipairs(core.entities()) do
+			local _, entity_domain = jid_split(entity);
+			if entity_domain == domain then
+				look_up(entity);
+			end
+		end
+	end);
+
+	module:hook_global("user-deleted", function (event)
+		local entity = event.username.."@"..event.host;
+		if core.grant(entity) then
+			warn(entity);
+		end
+	end);
+
+	return {
+		-- Looks all entities of the configuration up. `on_count` is called with how many do not exist, now and
+		-- whenever there are more.
+		look = function (on_count)
+			looked_up, count, report = {}, 0, on_count;
+			report(count);
+			for _, entity in ipairs(core.entities()) do
+				look_up(entity);
+			end
+		end;
+		-- A lookup may be done after this module is gone.
+		stop = function ()
+			looked_up = {};
+		end;
+	};
+end;

@@ -1,0 +1,77 @@
+//! No administration (N1): a grant is about accounts, never about the server.
+//!
+//! Only the server knows who administers what. A judgement therefore attaches a condition to its permit,
+//! the server says whether the condition holds, and [`refused`] is the answer where it does not.
+
+use crate::verdict::Denial;
+
+/// A part of the server that an account must not administer if an entity is to act in its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// This host, or the granting host.
+    Host(String),
+    /// Any host of the server.
+    Any,
+}
+
+impl Domain {
+    /// [`Domain::Any`] as [`Domain::as_str`] writes it. It is not a valid domain name.
+    const ANY: &'static str = "*";
+
+    /// The name of the host, or `*`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Domain::Host(host) => host,
+            Domain::Any => Self::ANY,
+        }
+    }
+
+    /// The reverse of [`Domain::as_str`].
+    pub fn parse(text: &str) -> Domain {
+        match text {
+            Self::ANY => Domain::Any,
+            host => Domain::Host(host.to_owned()),
+        }
+    }
+}
+
+/// The refusal of a stanza in the name of an account that administers `domain`.
+pub fn refused(domain: &Domain) -> Denial {
+    Denial::forbidden(
+        "N1",
+        match domain {
+            Domain::Host(host) => format!(
+                "this cannot be sent to {host} in the name of an account that may administer it, or the host of that account"
+            ),
+            Domain::Any => {
+                "this cannot be sent in the name of an account that may administer any host of the server"
+                    .to_owned()
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Condition;
+
+    #[test]
+    fn n1_a_refusal_is_forbidden_and_names_what_is_administered() {
+        for (domain, part) in [
+            (Domain::Host("montague.lit".to_owned()), "montague.lit"),
+            (Domain::Any, "any host"),
+        ] {
+            let denial = refused(&domain);
+            assert_eq!((denial.condition, denial.rule), (Condition::Forbidden, "N1"));
+            assert!(denial.text.contains(part), "{}", denial.text);
+        }
+    }
+
+    #[test]
+    fn a_domain_is_read_as_it_was_written() {
+        for domain in [Domain::Any, Domain::Host("capulet.lit".to_owned())] {
+            assert_eq!(Domain::parse(domain.as_str()), domain);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What would speak with another's authority, and is refused in a privileged stanza (M8).
+//!
+//! Some elements are believed because of who sends them: a component believes the host when it reads
+//! `<privilege/>` or `<delegation/>`, and a client believes its own account when it reads a carbon or a result
+//! out of the archive, or a push of its roster. An entity must not be able to make those.
+//!
+//! Looks at the children of the message, and into a carbon at a fixed depth.
+
+use crate::address::{self, Address, Normaliser};
+use crate::envelope::{self, Tag};
+use crate::ns;
+use crate::permission::IqType;
+use crate::verdict::{Condition, Denial, ErrorType};
+
+/// Refuses a message of the host itself that grants or delegates something.
+pub fn check_message_of_host<T: Tag>(message: &T) -> Result<(), Denial> {
+    for child in envelope::children(message) {
+        let name = if child.namespace().starts_with(ns::PRIVILEGE_ANY) {
+            "privilege"
+        } else if child.namespace().starts_with(ns::DELEGATION_ANY) {
+            "delegation"
+        } else {
+            continue;
+        };
+        if child.name() == name {
+            return Err(refused(format!(
+                "a message from the host itself cannot carry <{name}/>: only the server says what it grants"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a message of an account to itself that pretends to be the server's: one with a result out of the
+/// archive, or with a carbon, unless that is the copy of a message between the account and `own_domain`.
+///
+/// `account` is the bare JID of the account, `own_domain` the domain of the entity, if it has one.
+pub fn check_message_to_self<T: Tag>(
+    message: &T,
+    account: &str,
+    own_domain: Option<&str>,
+    normaliser: &dyn Normaliser,
+) -> Result<(), Denial> {
+    let mut carbons = 0usize;
+    for child in envelope::children(message) {
+        if is_of_archive(&child) {
+            return Err(refused(
+                "a message to the account itself cannot carry results of the archive (urn:xmpp:mam:*)",
+            ));
+        }
+        if is_carbon(&child) {
+            carbons += 1;
+            let copies = |domain| copies_message_with(&child, account, domain, normaliser);
+            if carbons > 1 || !own_domain.is_some_and(copies) {
+                return Err(refused(
+                    "a message to the account itself cannot carry carbons, except one: <sent/> of a message from the account to the domain of the component, or <received/> of one from there to the account",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a push to a client of the account: a set from the account's bare JID that says what the server has
+/// stored. `to` is the judged recipient.
+pub fn check_iq(
+    payload_namespace: &str,
+    kind: IqType,
+    account: &str,
+    to: Option<&str>,
+) -> Result<(), Denial> {
+    let is_to_own_client = to.is_some_and(|to| to != account && address::bare(to) == account);
+    if kind == IqType::Set && is_to_own_client && matches!(payload_namespace, ns::ROSTER | ns::BLOCKING) {
+        return Err(refused(
+            "a client of the account itself is told by the server alone what its roster and its blocklist are",
+        ));
+    }
+    Ok(())
+}
+
+fn refused(text: impl Into<String>) -> Denial {
+    Denial::new(ErrorType::Modify, Condition::NotAcceptable, "M8", text)
+}
+
+fn is_of_archive<T: Tag>(child: &T) -> bool {
+    child.namespace().starts_with(ns::MAM_ANY)
+}
+
+/// Whether this is a carbon, in any version. `<private/>`, which is in the same namespace, is not one.
+fn is_carbon<T: Tag>(child: &T) -> bool {
+    child.namespace().starts_with(ns::CARBONS_ANY) && matches!(child.name().as_str(), "sent" | "received")
+}
+
+/// Whether a carbon is the copy of a message between `account` and `domain`, and of nothing else.
+fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normaliser: &dyn Normaliser) -> bool {
+    if carbon.namespace() != ns::CARBONS || carbon.child_count() != 1 {
+        return false;
+    }
+    let Some(copy) = carbon
+        .child(0)
+        .filter(|child| child.is("forwarded", ns::FORWARD))
+        .and_then(|forwarded| envelope::forwarded_message(&forwarded).ok())
+    else {
+        return false;
+    };
+    // What a client unwraps it may unwrap once more.
+    if envelope::children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
+        return false;
+    }
+    let party = |name| {
+        copy.attribute(name)
+            .and_then(|raw| Address::normalise(&raw, normaliser))
+    };
+    let (Some(from), Some(to)) = (party("from"), party("to")) else {
+        return false;
+    };
+    let (own, other) = if carbon.name() == "sent" {
+        (from, to)
+    } else {
+        (to, from)
+    };
+    own.bare() == account && address::domain(other.as_str()) == domain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::CrateNormaliser;
+    use minidom::Element;
+    use proptest::prelude::*;
+
+    const ACCOUNT: &str = "juliet@capulet.lit";
+    const GATEWAY: &str = "gateway.capulet.lit";
+
+    fn message(content: &str) -> Element {
+        format!("<message xmlns='jabber:client' from='{ACCOUNT}'>{content}</message>")
+            .parse()
+            .unwrap()
+    }
+
+    fn carbon(direction: &str, from: &str, to: &str) -> String {
+        format!(
+            "<{direction} xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{from}' to='{to}'><body>copied</body></message></forwarded></{direction}>"
+        )
+    }
+
+    fn to_self(content: &str, own_domain: Option<&str>) -> Result<(), Denial> {
+        check_message_to_self(&&message(content), ACCOUNT, own_domain, &CrateNormaliser)
+    }
+
+    fn assert_refused(checked: Result<(), Denial>, what: &str) {
+        let denial = checked.expect_err(what);
+        assert_eq!(
+            (denial.error_type, denial.condition, denial.rule),
+            (ErrorType::Modify, Condition::NotAcceptable, "M8"),
+            "{what}"
+        );
+    }
+
+    #[test]
+    fn m8_the_host_grants_and_delegates_nothing_through_an_entity() {
+        for forged in [
+            "<privilege xmlns='urn:xmpp:privilege:2'/>",
+            "<privilege xmlns='urn:xmpp:privilege:1'><perm access='roster' type='both'/></privilege>",
+            "<body>x</body><privilege xmlns='urn:xmpp:privilege:9'/>",
+            "<delegation xmlns='urn:xmpp:delegation:1'/>",
+            "<delegation xmlns='urn:xmpp:delegation:2'><delegated namespace='jabber:iq:roster'/></delegation>",
+        ] {
+            assert_refused(check_message_of_host(&&message(forged)), forged);
+        }
+        for harmless in [
+            "",
+            "<body>&lt;privilege/&gt;</body>",
+            "<privilege xmlns='urn:example:privilege'/>",
+            "<x xmlns='urn:example'><privilege xmlns='urn:xmpp:privilege:2'/></x>",
+            &carbon("sent", "a@b.lit", "c@d.lit"),
+        ] {
+            check_message_of_host(&&message(harmless)).expect(harmless);
+        }
+    }
+
+    #[test]
+    fn m8_no_results_of_the_archive_for_the_account_itself() {
+        for version in ["tmp", "0", "1", "2", "3"] {
+            let result = format!(
+                "<result xmlns='urn:xmpp:mam:{version}'><forwarded xmlns='urn:xmpp:forward:0'/></result>"
+            );
+            assert_refused(to_self(&result, Some(GATEWAY)), &result);
+            assert_refused(to_self(&format!("<body/>{result}"), None), &result);
+        }
+        assert_refused(
+            to_self("<fin xmlns='urn:xmpp:mam:0' complete='true'/>", None),
+            "fin",
+        );
+        to_self("<result xmlns='urn:example:search'/>", None).unwrap();
+        to_self(
+            "<x xmlns='urn:example'><result xmlns='urn:xmpp:mam:2'/></x>",
+            None,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn m8_a_carbon_is_taken_of_a_message_with_the_own_domain() {
+        let own = Some(GATEWAY);
+        for right in [
+            carbon("sent", ACCOUNT, "friend@gateway.capulet.lit"),
+            carbon("sent", "Juliet@CAPULET.lit/balcony", GATEWAY),
+            carbon("sent", ACCOUNT, "friend@Gateway.Capulet.LIT/phone"),
+            carbon("received", "friend@gateway.capulet.lit/x", ACCOUNT),
+            carbon("received", GATEWAY, "juliet@capulet.lit/balcony"),
+            "<private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/>".to_owned(),
+            carbon("sent", ACCOUNT, GATEWAY).replace(
+                "<message ",
+                "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/><message ",
+            ),
+        ] {
+            to_self(&right, own).expect(&right);
+        }
+        // An account has no domain of its own.
+        assert_refused(
+            to_self(&carbon("sent", ACCOUNT, "friend@gateway.capulet.lit"), None),
+            "an account",
+        );
+    }
+
+    #[test]
+    fn m8_any_other_carbon_is_refused() {
+        let good = carbon("sent", ACCOUNT, "friend@gateway.capulet.lit");
+        for wrong in [
+            carbon("sent", ACCOUNT, "romeo@montague.lit"),
+            carbon("sent", ACCOUNT, ACCOUNT),
+            carbon("sent", ACCOUNT, "friend@x.gateway.capulet.lit"),
+            carbon("sent", ACCOUNT, "friend@capulet.lit/gateway.capulet.lit"),
+            carbon("sent", ACCOUNT, "capulet.lit"),
+            carbon("sent", ACCOUNT, ""),
+            carbon("sent", "nurse@capulet.lit", "friend@gateway.capulet.lit"),
+            carbon("sent", "friend@gateway.capulet.lit", ACCOUNT),
+            carbon("sent", "", "friend@gateway.capulet.lit"),
+            carbon("received", "romeo@montague.lit", ACCOUNT),
+            carbon("received", "friend@gateway.capulet.lit", "nurse@capulet.lit"),
+            carbon("received", ACCOUNT, "friend@gateway.capulet.lit"),
+            carbon("received", "friend@gateway.capulet.lit", "gateway.capulet.lit"),
+            good.replace("carbons:2", "carbons:1"),
+            good.replace("carbons:2", "carbons:0"),
+            good.replace("carbons:2", "carbons:3"),
+            good.replace("forward:0", "forward:1"),
+            good.replace("jabber:client", "jabber:server"),
+            good.replace("<message xmlns='jabber:client' ", "<message "),
+            good.replace(" to='friend@gateway.capulet.lit'", ""),
+            good.replace(" from='juliet@capulet.lit'", ""),
+            good.replace("message", "iq"),
+            good.repeat(2),
+            format!("{good}{}", carbon("received", "romeo@montague.lit", ACCOUNT)),
+            format!("{good}<result xmlns='urn:xmpp:mam:2'/>"),
+            good.replace("<body>copied</body>", "<result xmlns='urn:xmpp:mam:2'/>"),
+            good.replace("<body>copied</body>", &carbon("sent", ACCOUNT, GATEWAY)),
+            good.replace("</message>", "</message><message xmlns='jabber:client'/>"),
+            good.replace(
+                "</forwarded>",
+                "</forwarded><forwarded xmlns='urn:xmpp:forward:0'/>",
+            ),
+            "<sent xmlns='urn:xmpp:carbons:2'/>".to_owned(),
+            "<received xmlns='urn:xmpp:carbons:1'/><forwarded xmlns='urn:xmpp:forward:0'/>".to_owned(),
+        ] {
+            assert_refused(to_self(&wrong, Some(GATEWAY)), &wrong);
+        }
+    }
+
+    #[test]
+    fn m8_no_pushes_to_the_clients_of_the_account() {
+        let own_client = Some("juliet@capulet.lit/balcony");
+        for namespace in [ns::ROSTER, ns::BLOCKING] {
+            assert_refused(check_iq(namespace, IqType::Set, ACCOUNT, own_client), namespace);
+            for to in [
+                None,
+                Some(ACCOUNT),
+                Some("nurse@capulet.lit/x"),
+                Some("capulet.lit"),
+                Some("juliet@capulet.lit.evil/x"),
+            ] {
+                check_iq(namespace, IqType::Set, ACCOUNT, to).unwrap();
+            }
+            check_iq(namespace, IqType::Get, ACCOUNT, own_client).unwrap();
+        }
+        check_iq("urn:xmpp:ping", IqType::Set, ACCOUNT, own_client).unwrap();
+    }
+
+    proptest! {
+        /// Whatever stands where: a carbon that passes is one of a message with the own domain.
+        #[test]
+        fn m8_a_carbon_that_passes_is_about_the_own_domain(
+            direction in prop::sample::select(vec!["sent", "received", "private"]),
+            version in 0..4u8,
+            from in prop::sample::select(vec![ACCOUNT, "Juliet@capulet.lit/x", "a@gateway.capulet.lit", GATEWAY, "romeo@montague.lit", "@", ""]),
+            to in prop::sample::select(vec![ACCOUNT, "Juliet@capulet.lit/x", "a@gateway.capulet.lit", GATEWAY, "romeo@montague.lit", "@", ""]),
+            nested in prop::sample::select(vec!["<body/>", "<result xmlns='urn:xmpp:mam:1'/>", "<sent xmlns='urn:xmpp:carbons:2'/>"]),
+        ) {
+            let text = carbon(direction, from, to)
+                .replace("carbons:2", &format!("carbons:{version}"))
+                .replace("<body>copied</body>", nested);
+            let (own, other) = if direction == "sent" { (from, to) } else { (to, from) };
+            let right = direction == "private"
+                || version == 2
+                    && nested == "<body/>"
+                    && own.to_lowercase().starts_with(ACCOUNT)
+                    && other.ends_with(GATEWAY);
+            prop_assert_eq!(to_self(&text, Some(GATEWAY)).is_ok(), right, "{}", text);
+        }
+    }
+}
