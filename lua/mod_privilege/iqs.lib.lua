@@ -136,7 +136,7 @@ return function (core, accounts, entities, refuse, id_prefix, link)
 				end
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- What a service sends ahead of its answer, such as messages out of the archive.
-				send_to_entity(entity_address, st.message({ from = account, to = entity_address })
+				send_to_entity(entity_address, st.message({ from = account, to = entity_address, id = entities.own_id() })
 					:add_child(wrapped(reply, { to = account })));
 			end
 			return true;

@@ -34,7 +34,7 @@ local core = native.open(module.host, jid_prep, nodeprep, serves, id_prefix);
 
 local accounts = module:require "accounts";
 local stanzas = module:require "stanzas";
-local entities = module:require "entities"(core, saved.told);
+local entities = module:require "entities"(core, saved.told, id_prefix);
 
 -- Answers with the denial that the core came to: false, error type, condition, text, rule.
 local function refuse(event, _, error_type, condition, text, rule)
@@ -98,6 +98,7 @@ local link = saved.link or {};
 local iqs = module:require "iqs"(core, accounts, entities, refuse, id_prefix, link);
 local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
+pushes.on_change(presences.wants_roster_changes, presences.roster_changed);
 local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse);
 
 --- Configuration and life cycle
@@ -145,7 +146,7 @@ function module.unload()
 	if not module.reloading then
 		iqs.stop();
 	end
-	presences.stop();
+	presences.stop(not module.reloading);
 	pushes.stop();
 	entities.stop();
 end

@@ -10,6 +10,9 @@ return function (core, accounts, entities, id_prefix)
 	local configured = false; -- whether anybody may get pushes, connected or not
 	local count = 0;
 
+	-- Who else wants to know of changes, and whether just now.
+	local wants_changes, on_change;
+
 	local function wanted(username)
 		for _, connection in pairs(pushing) do
 			if core.pushes(connection.entity, username) then
@@ -41,6 +44,7 @@ return function (core, accounts, entities, id_prefix)
 		local version = version_of(metadata);
 		for _, jid in ipairs(core.roster_changes(before, after)) do
 			push(username, jid, after and after[jid], version);
+			on_change(username, jid, before and before[jid], after and after[jid]);
 		end
 	end
 
@@ -51,7 +55,7 @@ return function (core, accounts, entities, id_prefix)
 	local whole_save_seen;
 
 	local function is_watched(username)
-		return not stopped and announced ~= username and next(pushing) ~= nil and wanted(username)
+		return not stopped and announced ~= username and (next(pushing) ~= nil and wanted(username) or wants_changes())
 			and accounts.exists(username);
 	end
 
@@ -164,7 +168,7 @@ return function (core, accounts, entities, id_prefix)
 	-- store.
 	module:hook_global("user-deleted", function (event)
 		local username = event.username;
-		if event.host ~= host or next(pushing) == nil or not wanted(username) then
+		if event.host ~= host or not (next(pushing) ~= nil and wanted(username) or wants_changes()) then
 			return;
 		end
 		push_changes(username, load_roster(username, host), nil);
@@ -179,8 +183,8 @@ return function (core, accounts, entities, id_prefix)
 		configured = function ()
 			configured = false;
 			for _, entity in ipairs(core.entities()) do
-				local _, pushes = core.grant(entity);
-				configured = configured or pushes;
+				local _, pushes, presence = core.grant(entity);
+				configured = configured or pushes or presence == "roster";
 			end
 		end;
 		connected = look_at;
@@ -192,7 +196,13 @@ return function (core, accounts, entities, id_prefix)
 	});
 
 	return {
-		push = push;
+		push = function (username, jid, item, version, before)
+			push(username, jid, item, version);
+			on_change(username, jid, before, item);
+		end;
+		on_change = function (wants, changed)
+			wants_changes, on_change = wants, changed;
+		end;
 		-- Runs `save`, during which changes of this account's roster are not looked for, because the
 		-- caller pushes them.
 		without = function (username, save)

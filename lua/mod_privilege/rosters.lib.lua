@@ -90,7 +90,7 @@ return function (core, accounts, entities, pushes, refuse)
 		rostermanager.roster_push(username, host, jid);
 		if not batch.entities_told then
 			local version = roster[false].version;
-			pushes.push(username, jid, roster[jid], type(version) == "number" and version or nil);
+			pushes.push(username, jid, roster[jid], type(version) == "number" and version or nil, batch.before[jid]);
 		end
 		if batch.after[jid] == nil then
 			-- The server's own handlers take leave of the contact (R5). They look for a pending request
