@@ -505,6 +505,12 @@ return function (core, accounts, id_prefix, show, say_gone)
 		is_pending = function (viewer)
 			return pending[viewer] == true;
 		end;
+		-- Whoever believes something of a contact that is not so is told.
+		settle_contact = function (username, contact, viewers)
+			local place, node, contact_host = place_of(contact);
+			local user = place == "here" and contact_host.sessions[node];
+			settle("contact", username, contact, user and presences_of(user.sessions) or {}, viewers);
+		end;
 		roster_changed = function (username)
 			is_outdated = is_outdated or username == current;
 		end;

@@ -152,15 +152,28 @@ return function (core, native, accounts, entities, id_prefix)
 		return others;
 	end
 
-	-- Called for each contact of an account whose stored item has changed: what was told of a contact that is not
-	-- to be shown any more is not known any more, and nobody is left believing that it is available (P4, P8).
+	local function viewers_present()
+		local viewers = {};
+		for _, watcher in pairs(watchers) do
+			viewers[#viewers + 1] = watcher.viewer;
+		end
+		return viewers;
+	end
+
+	-- Called for each contact of an account whose stored item has changed. What was told of a contact that is not to
+	-- be shown any more is not known any more, and nobody is left believing that it is available (P4, P8). Of one that
+	-- is won, something may be believed from a time at which it was to be shown.
 	local function roster_changed(username, contact, before, after)
 		catch_up.roster_changed(username);
-		if sees_contacts and sees_presence_of(before) and not sees_presence_of(after) then
-			local misled = core.lost(username, contact, others_subscribed(username, contact));
-			if misled then
-				say_gone(contact, misled);
-			end
+		if not sees_contacts or sees_presence_of(before) == sees_presence_of(after) then
+			return;
+		elseif sees_presence_of(after) then
+			catch_up.settle_contact(username, contact, viewers_present());
+			return;
+		end
+		local misled = core.lost(username, contact, others_subscribed(username, contact));
+		if misled then
+			say_gone(contact, misled);
 		end
 	end
 
