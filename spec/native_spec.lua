@@ -175,6 +175,7 @@ describe("a value of the wrong type", function ()
 		unfounded = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("jid", "string", account),
 			takes("present", "table", {}), takes("among", "table", {}) };
 		lost = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"), takes("others", "table", {}) };
+		confirm = { takes("username", "string", "juliet"), takes("roster", "table", {}), takes("among", "table", {}) };
 		contacts = { takes("username", "string", "juliet"), takes("roster", "table", {}), takes("among", "table", {}) };
 		askers = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"), takes("among", "table", {}) };
 		asked = { takes("contact", "string", "romeo@montague.lit"), takes("viewers", "table", {}) };

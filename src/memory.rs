@@ -197,6 +197,18 @@ pub enum Knowledge {
     Known,
 }
 
+/// What a change of a grant asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Todo {
+    /// Nothing is different.
+    Nothing,
+    /// The entity may see no more than before, and still something: what it may still see is to be
+    /// confirmed, see [`Memory::confirm`].
+    Confirm,
+    /// The entity may see more than before, and is to be told who is there.
+    Tell,
+}
+
 /// What the memory keeps of each granting host.
 #[derive(Debug)]
 struct HostNotes {
@@ -271,10 +283,10 @@ impl Memory {
     }
 
     /// Notes what the host grants from now on. Where that shows less than before, the host's marks
-    /// go. Whether it may show more than before, so that the entity has to be told.
-    pub fn grant(&mut self, host: Host, grant: Option<&Rc<Grant>>) -> bool {
+    /// go. Returns what is to be done about it.
+    pub fn grant(&mut self, host: Host, grant: Option<&Rc<Grant>>) -> Todo {
         let Some(notes) = self.hosts.get_mut(host.0) else {
-            return false;
+            return Todo::Nothing;
         };
         let earlier = std::mem::replace(&mut notes.grant, grant.cloned());
         let (before, after) = (earlier.as_deref(), grant.map(Rc::as_ref));
@@ -286,8 +298,12 @@ impl Memory {
         if shows_more {
             // What could not be seen was not asked.
             self.forget_asked(host);
+            Todo::Tell
+        } else if shows_less && after.is_some() {
+            Todo::Confirm
+        } else {
+            Todo::Nothing
         }
-        shows_more
     }
 
     fn narrow(&mut self, host: Host) {
@@ -359,6 +375,15 @@ impl Memory {
             notes.asked.remove(&contact_key(contact));
         }
         self.settle(contact, &[])
+    }
+
+    /// The host has a reason to show this account or contact: where the entity was told something of it
+    /// and has not been told otherwise, the host's mark is put back.
+    pub fn confirm(&mut self, bare: &str, host: Host) {
+        self.edit_sender(Sender::new(bare), |entry| {
+            let state = NonZeroU64::new(entry.state.get() | host.mark()).unwrap_or(entry.state);
+            Some(Entry { state, ..entry })
+        });
     }
 
     /// Whether the entity believes available, without a host that has a reason to say so, some

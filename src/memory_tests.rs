@@ -146,30 +146,27 @@ fn p4_a_grant_that_narrows_takes_back_what_only_its_host_may_tell() {
     let mut memory = Memory::new(1000);
     let (capulet, mantua) = (memory.host("capulet.lit"), memory.host("mantua.lit"));
     let (all, some) = (grant(ROSTER, None), grant(ROSTER, Some(&["juliet"])));
-    assert!(memory.grant(capulet, Some(&all)), "a first grant is news");
-    assert!(memory.grant(mantua, Some(&all)));
-    assert!(!memory.grant(capulet, Some(&all)), "the same is not");
+    assert_eq!(memory.grant(capulet, Some(&all)), Todo::Tell);
+    assert_eq!(memory.grant(mantua, Some(&all)), Todo::Tell);
+    assert_eq!(memory.grant(capulet, Some(&all)), Todo::Nothing);
     for host in [capulet, mantua] {
         memory.learn(here("both@x.lit/r"), host);
     }
     memory.learn(here("one@x.lit/r"), capulet);
     memory.learn(gone("none@x.lit/r"), capulet);
-    assert!(
-        !memory.grant(capulet, Some(&some)),
-        "less is nothing to be told of"
-    );
+    assert_eq!(memory.grant(capulet, Some(&some)), Todo::Confirm);
     assert_eq!(
         memory.knowledge(here("both@x.lit/r"), capulet),
         Knowledge::OfOthers
     );
     assert_eq!(memory.knowledge(here("one@x.lit/r"), capulet), Knowledge::News);
     assert_eq!(count(&memory), (2, 1), "who is gone need not be remembered");
-    assert!(memory.grant(capulet, Some(&all)), "more is");
+    assert_eq!(memory.grant(capulet, Some(&all)), Todo::Tell);
     // An entity that was not told of the mantua part believes it still, and rightly.
     assert!(!memory.settle("both@x.lit", &[]));
     assert!(memory.settle("one@x.lit", &[]), "gone meanwhile: has to be told");
     assert!(!memory.settle("one@x.lit", &[]), "once");
-    assert!(!memory.grant(mantua, None));
+    assert_eq!(memory.grant(mantua, None), Todo::Nothing);
     assert!(memory.settle("both@x.lit", &[]));
     assert!(memory.is_empty());
 }
@@ -190,6 +187,25 @@ fn p4_who_is_still_there_is_not_said_to_be_gone() {
         "so that it is told after that"
     );
     assert!(memory.is_empty());
+}
+
+#[test]
+fn p4_what_may_still_be_seen_is_confirmed() {
+    let mut memory = Memory::new(1000);
+    let (capulet, mantua) = (memory.host("capulet.lit"), memory.host("mantua.lit"));
+    memory.grant(capulet, Some(&grant(ROSTER, None)));
+    memory.learn(here("romeo@x.lit/a"), capulet);
+    memory.learn(here("other@x.lit/a"), capulet);
+    memory.grant(capulet, Some(&grant(ROSTER, Some(&["juliet"]))));
+    assert_eq!(count(&memory), (2, 2));
+    memory.confirm("romeo@x.lit", capulet);
+    memory.confirm("nobody@x.lit", capulet);
+    assert!(knows(&memory, here("romeo@x.lit/a"), capulet));
+    assert!(!knows(&memory, here("other@x.lit/a"), capulet));
+    assert_eq!(count(&memory), (memory.len, memory.unfounded));
+    // A second host that shows it too may lose its reason without anybody being said to have gone.
+    memory.learn(here("romeo@x.lit/a"), mantua);
+    assert!(!memory.forget("romeo@x.lit", mantua));
 }
 
 #[test]
@@ -260,6 +276,10 @@ enum Step {
         contact: usize,
         present: usize,
     },
+    Confirm {
+        host: usize,
+        contact: usize,
+    },
     Reconnect,
 }
 
@@ -273,6 +293,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..HOSTS).prop_map(Step::Narrow),
         8 => (0..HOSTS, 0usize..12).prop_map(|(host, contact)| Step::Forget { host, contact }),
         8 => (0usize..12, 0usize..4).prop_map(|(contact, present)| Step::Settle { contact, present }),
+        4 => (0..HOSTS, 0usize..12).prop_map(|(host, contact)| Step::Confirm { host, contact }),
         1 => Just(Step::Reconnect),
     ];
     prop::collection::vec(step, 0..300)
@@ -394,6 +415,15 @@ proptest! {
                     if left || expected {
                         twin.0.retain(|(owner, _), _| *owner != contact);
                         memory.edit_sender(Sender::new(&jid(contact, 0)), |_| None);
+                    }
+                }
+                Step::Confirm { host, contact } => {
+                    let host = host % hosts;
+                    memory.confirm(&jid(contact, 0), known_hosts[host]);
+                    for ((owner, _), told) in &mut twin.0 {
+                        if *owner == contact {
+                            told.hosts.insert(host);
+                        }
                     }
                 }
                 Step::Settle { contact, present } => {

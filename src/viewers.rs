@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::matrix::{Grant, PermissionMatrix};
-use crate::memory::{Fingerprint, Host, Knowledge, Memory, Sender};
+use crate::memory::{Fingerprint, Host, Knowledge, Memory, Sender, Todo};
 use crate::permission::PresenceAccess;
 use crate::presence::{self, Occasion};
 
@@ -65,16 +65,16 @@ pub struct Telling {
 }
 
 impl Viewers {
-    /// A connection of an entity that is granted something. Also says whether it has to be told who is
-    /// there, because it may see more than it could when it was last told.
+    /// A connection of an entity that is granted something. Also returns what is to be done, because it may
+    /// see more or less than when it was last told.
     pub fn enter(
         &mut self,
         entity: &str,
         grant: &Rc<Grant>,
         host: &str,
         memory: SharedMemory,
-    ) -> (Number, bool) {
-        let (host, is_behind) = {
+    ) -> (Number, Todo) {
+        let (host, todo) = {
             let mut memory = memory.borrow_mut();
             let host = memory.host(host);
             (host, memory.grant(host, Some(grant)))
@@ -86,7 +86,7 @@ impl Viewers {
             memory,
             host,
         });
-        (self.last_number, is_behind)
+        (self.last_number, todo)
     }
 
     /// The connection has gone, or is a viewer no longer. With `revoked`, the host has taken the grant
@@ -183,6 +183,32 @@ impl Viewers {
             .filter(|viewer| viewer.memory.borrow_mut().forget(case.from, viewer.host))
             .map(|viewer| viewer.number)
             .collect()
+    }
+
+    /// An account is what it is and has these contacts: what the viewers were told of it and of them, and
+    /// may still see, is known on this account (P4).
+    pub fn confirm<'c>(
+        &self,
+        matrix: &PermissionMatrix,
+        username: &str,
+        contacts: impl Iterator<Item = &'c str> + Clone,
+        among: &[Number],
+    ) {
+        let account = format!("{username}@{}", matrix.host());
+        for viewer in among.iter().filter_map(|number| self.get(*number)) {
+            let of_account = std::iter::once((Occasion::Account, account.as_str()));
+            let of_contacts = contacts.clone().map(|contact| (Occasion::Contact, contact));
+            for (occasion, from) in of_account.chain(of_contacts) {
+                let case = Case {
+                    occasion,
+                    username,
+                    from,
+                };
+                if viewer.may_see(matrix, case) {
+                    viewer.memory.borrow_mut().confirm(from, viewer.host);
+                }
+            }
+        }
     }
 
     /// Those of `among` who are to be told of this contact of an account, and for whom nobody has asked

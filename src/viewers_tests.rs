@@ -33,7 +33,7 @@ fn enter(
     matrix: &PermissionMatrix,
     entity: &str,
     memory: &SharedMemory,
-) -> (Number, bool) {
+) -> (Number, Todo) {
     let grant = matrix.grant(entity).expect("a grant");
     viewers.enter(entity, grant, matrix.host(), Rc::clone(memory))
 }
@@ -75,9 +75,9 @@ fn p1_p3_p4_each_viewer_what_it_may_see_and_once() {
         ("all.lit", grant(PresenceAccess::Roster)),
     ]);
     let mut viewers = Viewers::default();
-    let (some, is_behind) = enter(&mut viewers, &matrix, "some.lit", &memory());
+    let (some, todo) = enter(&mut viewers, &matrix, "some.lit", &memory());
     let (all, _) = enter(&mut viewers, &matrix, "all.lit", &memory());
-    assert!(is_behind && some != all);
+    assert!(todo == Todo::Tell && some != all);
     let juliet = case(Occasion::Account, "juliet", "juliet@capulet.lit/x");
     assert_eq!(told(&mut viewers, &matrix, juliet), [some, all]);
     assert_eq!(told(&mut viewers, &matrix, juliet), []);
@@ -128,8 +128,8 @@ fn p4_two_hosts_share_the_memory_of_a_connection() {
     there.insert("all.lit".to_owned(), grant(PresenceAccess::Roster));
     let shared = memory();
     let (first, _) = enter(&mut capulet, &here, "all.lit", &shared);
-    let (_, is_behind) = enter(&mut mantua, &there, "all.lit", &shared);
-    assert!(is_behind, "of this host it has been told nothing");
+    let (_, todo) = enter(&mut mantua, &there, "all.lit", &shared);
+    assert_eq!(todo, Todo::Tell, "of this host it has been told nothing");
     assert_eq!(told(&mut capulet, &here, of_contact(ROMEO)), [first]);
     // Nobody is to be told, but that it is known to this host too has to be noted.
     let telling = tell(&mut mantua, &there, of_contact(ROMEO), None).expect("something to note");
@@ -153,8 +153,8 @@ fn p4_what_a_revoked_grant_told_is_told_again_and_who_left_is_reported() {
     told(&mut viewers, &matrix, of_contact(ROMEO));
     told(&mut viewers, &matrix, of_contact("gone@montague.lit/x"));
     viewers.leave(first, true);
-    let (second, is_behind) = enter(&mut viewers, &matrix, "all.lit", &shared);
-    assert!(is_behind && second != first);
+    let (second, todo) = enter(&mut viewers, &matrix, "all.lit", &shared);
+    assert!(todo == Todo::Tell && second != first);
     let left = |viewers: &Viewers, from| viewers.unfounded(&matrix, of_contact(from), &[second], &[]);
     assert!(viewers.needs_round(&matrix, second, false));
     assert_eq!(left(&viewers, "gone@montague.lit"), [second]);
@@ -164,8 +164,8 @@ fn p4_what_a_revoked_grant_told_is_told_again_and_who_left_is_reported() {
     assert!(!viewers.needs_round(&matrix, second, false) && viewers.needs_round(&matrix, second, true));
     // Over a reload nothing is revoked.
     viewers.leave(second, false);
-    let (third, is_behind) = enter(&mut viewers, &matrix, "all.lit", &shared);
-    assert!(!is_behind);
+    let (third, todo) = enter(&mut viewers, &matrix, "all.lit", &shared);
+    assert_eq!(todo, Todo::Nothing);
     assert_eq!(told(&mut viewers, &matrix, of_contact(ROMEO)), []);
     let lost = |viewers: &Viewers, others: &[&str]| {
         let others: Vec<String> = others.iter().map(|name| (*name).to_owned()).collect();
@@ -218,4 +218,41 @@ fn p3_p6_each_contact_is_asked_once_for_all_who_wait() {
     viewers.all_asked(all);
     assert_eq!(viewers.askers(&matrix, by_nurse, &everybody), [all, nurse]);
     assert_eq!(viewers.askers(&matrix, by_nurse, &[]), []);
+}
+
+#[test]
+fn p4_a_narrower_scope_leaves_known_what_may_still_be_seen() {
+    let wide = matrix(&[("all.lit", grant(PresenceAccess::Roster))]);
+    let mut less = grant(PresenceAccess::Roster);
+    less.scope.except = ["nurse".to_owned()].into();
+    let narrow = matrix(&[("all.lit", less)]);
+    let mut viewers = Viewers::default();
+    let shared = memory();
+    let (first, _) = enter(&mut viewers, &wide, "all.lit", &shared);
+    let juliet = case(Occasion::Account, "juliet", "juliet@capulet.lit/x");
+    let nurse = case(Occasion::Account, "nurse", "nurse@capulet.lit/x");
+    for presence in [
+        juliet,
+        nurse,
+        of_contact(ROMEO),
+        of_contact("other@montague.lit/x"),
+    ] {
+        assert_eq!(told(&mut viewers, &wide, presence), [first]);
+    }
+    viewers.leave(first, false);
+    let (second, todo) = enter(&mut viewers, &narrow, "all.lit", &shared);
+    assert_eq!(todo, Todo::Confirm);
+    for (username, contacts) in [
+        ("juliet", vec!["romeo@montague.lit"]),
+        ("nurse", vec!["other@montague.lit"]),
+    ] {
+        viewers.confirm(&narrow, username, contacts.into_iter(), &[second]);
+    }
+    assert_eq!(told(&mut viewers, &narrow, juliet), []);
+    assert_eq!(told(&mut viewers, &narrow, of_contact(ROMEO)), []);
+    assert_eq!(told(&mut viewers, &narrow, nurse), []);
+    assert_eq!(
+        told(&mut viewers, &narrow, of_contact("other@montague.lit/x")),
+        [second]
+    );
 }

@@ -32,6 +32,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 	local waiting = {}; -- those for whom the accounts are gone through
 	local served_from = {}; -- viewer to the place in the present round from which on it is served
 	local served_before = {}; -- viewer to the same place in the round before
+	local confirming = {}; -- those who may see less than before
 	local pending = {}; -- viewer to true, until it has been told everything
 	local is_stopped = false;
 
@@ -255,7 +256,8 @@ return function (core, accounts, id_prefix, show, say_gone)
 
 	-- The roster of an account that is offline, read past the server's cache of rosters, which is for those
 	-- that are in use. As when the server reads one, other modules may add contacts.
-	local function read_roster(username, account)
+	local function read_roster(username)
+		local account = username.."@"..host;
 		local read, stored = pcall(get_roster, username);
 		if not read then
 			module:log("warn", "The roster of %s cannot be read: %s", account, stored);
@@ -292,6 +294,22 @@ return function (core, accounts, id_prefix, show, say_gone)
 		return roster;
 	end
 
+	local function roster_of(username)
+		return host_session.sessions[username] and rostermanager.load_roster(username, host) or read_roster(username);
+	end
+
+	local function each_account(act)
+		local listed, iterate, state, first = pcall(usermanager.users, host);
+		if not listed or type(iterate) ~= "function" then
+			module:log("debug", "The accounts of %s cannot be listed, only those online are gone through", host);
+			return;
+		end
+		for username in iterate, state, first do
+			act(username);
+			pause();
+		end
+	end
+
 	-- The account whose contacts are being asked for, and whether its roster has changed meanwhile.
 	local current, is_outdated;
 
@@ -308,9 +326,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 		current = username;
 		repeat
 			is_outdated = false;
-			local roster = host_session.sessions[username] and rostermanager.load_roster(username, host)
-				or read_roster(username, account);
-			for _, contact in ipairs(core.contacts(username, roster, viewers)) do
+			for _, contact in ipairs(core.contacts(username, roster_of(username), viewers)) do
 				ask(username, account, contact, only, viewers);
 				pause();
 				if is_outdated or not waiting[1] then
@@ -338,17 +354,11 @@ return function (core, accounts, id_prefix, show, say_gone)
 			is_anybody_misled = is_anybody_misled or core.needs_round(viewer, false);
 		end
 		if probe_mode == "all" or is_anybody_misled then
-			local listed, iterate, state, first = pcall(usermanager.users, host);
-			if not listed or type(iterate) ~= "function" then
-				module:log("debug", "The accounts of %s cannot be listed, asking only contacts of those online", host);
-				iterate = function () end;
-			end
-			for username in iterate, state, first do
+			each_account(function (username)
 				if not is_online[username] then
 					steps[#steps + 1] = { username = username, only = probe_mode ~= "all" and "nobody" or nil };
 				end
-				pause();
-			end
+			end);
 		end
 		if probe_mode ~= "none" then
 			for _, username in ipairs(online) do
@@ -427,16 +437,41 @@ return function (core, accounts, id_prefix, show, say_gone)
 		waiting = left;
 	end
 
+	-- Goes through all accounts, asking nobody, to learn what may still be seen.
+	local function confirm_all()
+		local viewers = confirming;
+		confirming = {};
+		local usernames, is_listed = usernames_online(), {};
+		for _, username in ipairs(usernames) do
+			is_listed[username] = true;
+		end
+		each_account(function (username)
+			if not is_listed[username] then
+				usernames[#usernames + 1] = username;
+			end
+		end);
+		for _, username in ipairs(usernames) do
+			core.confirm(username, roster_of(username), viewers);
+			pause();
+		end
+		for _, viewer in ipairs(viewers) do
+			pending[viewer] = nil;
+		end
+	end
+
 	local function work()
 		begin_slice();
 		local places = {};
 		repeat
 			greet();
+			if confirming[1] then
+				confirm_all();
+			end
 			leave_out_those_done();
 			if waiting[1] then
 				places = round(places);
 			end
-		until not (newcomers[1] or waiting[1]);
+		until not (newcomers[1] or waiting[1] or confirming[1]);
 		turns.finish();
 	end
 
@@ -465,7 +500,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 			error = function (_, problem)
 				module:log("error", "Telling entities the presence of %s stopped: %s", host, problem);
 				question, current, is_greeting, is_working = nil, nil, false, false;
-				newcomers, greeted, waiting, pending = {}, {}, {}, {};
+				newcomers, greeted, waiting, confirming, pending = {}, {}, {}, {}, {};
 				turns.leave();
 			end;
 		});
@@ -496,9 +531,18 @@ return function (core, accounts, id_prefix, show, say_gone)
 				start_working();
 			end
 		end;
+		-- A viewer may see less than before: what it may still see is known.
+		confirm = function (viewer)
+			if not is_stopped then
+				pending[viewer] = true;
+				confirming[#confirming + 1] = viewer;
+				start_working();
+			end
+		end;
 		remove = function (viewer)
 			pending[viewer], served_from[viewer], served_before[viewer] = nil, nil, nil;
 			without(newcomers, viewer);
+			without(confirming, viewer);
 			without(greeted, viewer);
 			without(waiting, viewer);
 		end;
@@ -516,7 +560,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 		end;
 		stop = function ()
 			is_stopped = true;
-			newcomers, greeted, waiting, pending = {}, {}, {}, {};
+			newcomers, greeted, waiting, confirming, pending = {}, {}, {}, {}, {};
 			turns.leave();
 		end;
 	};

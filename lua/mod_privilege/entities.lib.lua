@@ -131,7 +131,7 @@ return function (core, saved, id_prefix)
 	local function on_delivery_failure(event)
 		local session, stanza = event.session, event.stanza;
 		local address = session.full_jid;
-		if not address or not wanted[jid_bare(address)] then
+		if not address or not (wanted[jid_bare(address)] or connections[address]) then
 			return;
 		end
 		local id = stanza.attr.id;

@@ -13,6 +13,8 @@ local with_attributes = module:require "stanzas".with_attributes;
 
 local hosts = prosody.hosts;
 
+local most_reads = 20; -- how many rosters of accounts that are offline are read because a contact is lost
+
 return function (core, native, accounts, entities, id_prefix)
 	local host = module.host;
 	local host_session = hosts[host];
@@ -54,7 +56,11 @@ return function (core, native, accounts, entities, id_prefix)
 					session.send(head..watcher.escaped_address..tail);
 				end
 			elseif session.send then
-				session.send(with_attributes(stanza, { to = watcher.address, id = entities.own_id() }));
+				-- The server writes it out now.
+				local sent, problem = pcall(session.send, with_attributes(stanza, { to = watcher.address, id = entities.own_id() }));
+				if not sent then
+					module:log("debug", "A presence from %s cannot be sent to %s: %s", stanza.attr.from, watcher.address, problem);
+				end
 			end
 		end
 	end
@@ -132,14 +138,19 @@ return function (core, native, accounts, entities, id_prefix)
 			if not hosts[domain].sessions[node] and not usermanager.user_exists(node, domain) then
 				return others;
 			end
+			local reads = 0;
 			for jid, item in pairs(rostermanager.load_roster(node, domain)) do
 				local other, other_host;
 				if jid then
 					other, other_host = jid_split(jid);
 				end
 				if other_host == host and other and other ~= username
-				and (item.subscription == "from" or item.subscription == "both") and is_subscribed(other, contact) then
-					others[#others + 1] = other;
+				and (item.subscription == "from" or item.subscription == "both") then
+					-- Some rosters contradict each other. To read all those of a popular contact takes too long.
+					reads = reads + (host_session.sessions[other] and 0 or 1);
+					if reads > most_reads or is_subscribed(other, contact) then
+						others[#others + 1] = other;
+					end
 				end
 			end
 			return others;
@@ -197,16 +208,16 @@ return function (core, native, accounts, entities, id_prefix)
 	end
 
 	-- What a connection has been told lies beside it, so that all granting hosts find it, over a reload of any of
-	-- them too, and it goes with the connection. Returns whether there is anything new to tell; nil where it is
-	-- not known what has been told.
+	-- them too, and it goes with the connection. Returns what is to be done: "tell" where there is anything new to tell,
+	-- "confirm" where less is to be seen, "unknown" where it is not known what has been told, or nil.
 	local function enter(connection)
 		local session, entity = connection.session, connection.entity;
 		local is_unknown = session.privilege_told == nil;
-		local viewer, is_behind = core.watch(entity, session.privilege_told);
+		local viewer, todo = core.watch(entity, session.privilege_told);
 		if viewer == false then
 			-- There was none, or it is of another version of the library.
 			is_unknown, session.privilege_told = true, native.presence_memory();
-			viewer, is_behind = core.watch(entity, session.privilege_told);
+			viewer, todo = core.watch(entity, session.privilege_told);
 		end
 		if viewer then
 			local watcher = {
@@ -216,16 +227,20 @@ return function (core, native, accounts, entities, id_prefix)
 			watchers[connection.address], watcher_of[viewer] = watcher, watcher;
 		end
 		look_around();
-		if is_unknown then
-			return nil;
-		end
-		return is_behind;
+		return is_unknown and "unknown" or todo;
 	end
 
 	local function tell_everything(address)
 		local watcher = watchers[address];
 		if watcher then
 			catch_up.add(watcher.viewer);
+		end
+	end
+
+	local function confirm(address)
+		local watcher = watchers[address];
+		if watcher then
+			catch_up.confirm(watcher.viewer);
 		end
 	end
 
@@ -239,14 +254,19 @@ return function (core, native, accounts, entities, id_prefix)
 			local was_pending = earlier and catch_up.is_pending(earlier.viewer) or connection.presence_pending;
 			local _, _, access = core.grant(connection.entity);
 			leave(earlier, access == nil or access == "none");
-			if enter(connection) ~= false or was_pending then
+			local todo = enter(connection);
+			if todo == "confirm" and not was_pending then
+				confirm(connection.address);
+			elseif todo or was_pending then
 				tell_everything(connection.address);
 			end
 		end;
 		kept = function (connection)
-			local is_behind = enter(connection);
+			local todo = enter(connection);
 			local watcher = watchers[connection.address];
-			if watcher and (is_behind or connection.presence_pending) then
+			if todo == "confirm" and not connection.presence_pending then
+				confirm(connection.address);
+			elseif watcher and (todo == "tell" or connection.presence_pending) then
 				for contact in pairs(connection.presence_pending or {}) do
 					core.asked(contact, { watcher.viewer });
 				end

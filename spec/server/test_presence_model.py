@@ -374,7 +374,11 @@ class World:
             assert stanza.get("to") == connection.jid, text_of(stanza)
             full, kind, *rest = presence_of(stanza)
             says = (rest[1] if len(rest) > 1 else None) or ""
-            assert bare(full) in before | after, f"{entity} was told what it may not see: {text_of(stanza)}"
+            may = before | after
+            if kind == "unavailable":
+                # Of one that is blocked, what was believed before.
+                may |= self.visible(entity, heeding_blocks=False)
+            assert bare(full) in may, f"{entity} was told what it may not see: {text_of(stanza)}"
             if kind is None:
                 known = view.get(full) == says and full not in self.may_repeat[entity]
                 assert not known or full in self.uncertain[entity], f"{entity} was told twice: {text_of(stanza)}"
@@ -412,7 +416,7 @@ def session_server():
 
 
 #: Seeds that have found a fault once, and a few more.
-SEEDS = (1, 2, 3, 4, 5)
+SEEDS = (1, 2, 3, 42, 55)
 
 
 def seeds() -> list[int]:

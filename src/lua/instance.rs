@@ -16,6 +16,7 @@ use super::{presences, rosters};
 use crate::envelope::{self, Tag};
 use crate::in_flight::{self, Answer, Ledger, Request};
 use crate::matrix::PermissionMatrix;
+use crate::memory::Todo;
 use crate::permission::{IqType, PresenceAccess};
 use crate::presence::Occasion;
 use crate::roster::{self, IqHead, RosterWriter};
@@ -88,6 +89,7 @@ pub(super) fn open(
     export("shown", shown)?;
     export("unfounded", unfounded)?;
     export("lost", lost)?;
+    export("confirm", confirm)?;
     export("contacts", contacts)?;
     export("askers", askers)?;
     export("asked", asked)?;
@@ -401,8 +403,9 @@ fn listed(lua: &Lua, viewers: Vec<Number>) -> LuaResult<LuaMultiValue> {
     lua.create_sequence_from(viewers)?.into_lua_multi(lua)
 }
 
-/// `watch(entity, memory)`: the number of a new viewer, and whether it has to be told who is there. Nil
-/// where the entity may see no presence; false where the memory cannot be used.
+/// `watch(entity, memory)`: the number of a new viewer, and "tell" where it has to be told who is there,
+/// "confirm" where it may see less than before, or else nil. Nil where the entity may see no presence;
+/// false where the memory cannot be used.
 fn watch(core: &Core, lua: &Lua, (entity, memory, ..): Args) -> LuaResult<LuaMultiValue> {
     let entity = convert::text(&entity, "watch", "entity")?;
     let Some(memory) = presences::shared(&memory) else {
@@ -410,9 +413,15 @@ fn watch(core: &Core, lua: &Lua, (entity, memory, ..): Args) -> LuaResult<LuaMul
     };
     let State { matrix, viewers, .. } = &mut *core.state.borrow_mut();
     match matrix.grant(&entity) {
-        Some(grant) if grant.presence != PresenceAccess::None => viewers
-            .enter(&entity, grant, matrix.host(), memory)
-            .into_lua_multi(lua),
+        Some(grant) if grant.presence != PresenceAccess::None => {
+            let (number, todo) = viewers.enter(&entity, grant, matrix.host(), memory);
+            let todo = match todo {
+                Todo::Nothing => None,
+                Todo::Confirm => Some("confirm"),
+                Todo::Tell => Some("tell"),
+            };
+            (number, todo).into_lua_multi(lua)
+        }
         _ => LuaNil.into_lua_multi(lua),
     }
 }
@@ -499,6 +508,20 @@ fn lost(core: &Core, lua: &Lua, (username, contact, others, ..): Args) -> LuaRes
         from: &contact,
     };
     listed(lua, state.viewers.lost(&state.matrix, case, &others))
+}
+
+/// `confirm(username, roster, among)`: what these viewers were told of the account and of the contacts it
+/// is subscribed to, and may still see, is known on its account (P4).
+fn confirm(core: &Core, lua: &Lua, (username, stored, some, ..): Args) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "confirm";
+    let username = convert::text(&username, HERE, "username")?;
+    let stored = convert::table(stored, HERE, "roster")?;
+    let some = presences::numbers(&convert::table(some, HERE, "among")?, HERE)?;
+    let subscribed = rosters::subscribed_to(&stored, &core.keys);
+    let state = core.state.borrow();
+    let contacts = subscribed.iter().map(String::as_str);
+    state.viewers.confirm(&state.matrix, &username, contacts, &some);
+    ().into_lua_multi(lua)
 }
 
 /// `contacts(username, roster, among)`: the contacts an account is subscribed to that are still to be
