@@ -250,47 +250,39 @@ return function (core, accounts, id_prefix, show, say_gone)
 		end
 	end
 
-	local function get_roster(username)
-		return (storagemanager.open(host, "roster"):get(username));
+	local function copy_of(value, levels)
+		if type(value) ~= "table" or levels == 0 then
+			return value;
+		end
+		local copy = {};
+		for key, inner in pairs(value) do
+			copy[key] = copy_of(inner, levels - 1);
+		end
+		return copy;
+	end
+
+	local function load_past_cache(username)
+		local roster = storagemanager.open(host, "roster"):get(username) or {};
+		local handlers = host_session.events.get_handlers("roster-load");
+		if handlers and handlers[1] then
+			-- Some kinds of storage hand out the tables they keep: a roster, its items, their groups.
+			roster = copy_of(roster, 3);
+			roster[false] = roster[false] or {};
+			host_session.events.fire_event("roster-load", { username = username, host = host, roster = roster });
+			roster[username.."@"..host] = nil;
+		end
+		return roster;
 	end
 
 	-- The roster of an account that is offline, read past the server's cache of rosters, which is for those
-	-- that are in use. As when the server reads one, other modules may add contacts.
+	-- that are in use. As when the server reads one, other modules may add contacts. One that cannot be read keeps
+	-- no other waiting.
 	local function read_roster(username)
-		local account = username.."@"..host;
-		local read, stored = pcall(get_roster, username);
-		if not read then
-			module:log("warn", "The roster of %s cannot be read: %s", account, stored);
+		local was_read, roster = pcall(load_past_cache, username);
+		if not was_read then
+			module:log("warn", "The roster of %s@%s cannot be read: %s", username, host, roster);
+			return {};
 		end
-		stored = read and stored or {};
-		local handlers = host_session.events.get_handlers("roster-load");
-		if not handlers or not handlers[1] then
-			return stored;
-		end
-		-- Some kinds of storage hand out the tables they keep.
-		local roster = {};
-		for jid, item in pairs(stored) do
-			if type(item) == "table" then
-				local copy = {};
-				for key, value in pairs(item) do
-					copy[key] = value;
-				end
-				item = copy;
-			end
-			roster[jid] = item;
-		end
-		for _, item in pairs(roster) do
-			if type(item) == "table" and type(item.groups) == "table" then
-				local groups = {};
-				for group, value in pairs(item.groups) do
-					groups[group] = value;
-				end
-				item.groups = groups;
-			end
-		end
-		roster[false] = roster[false] or {};
-		host_session.events.fire_event("roster-load", { username = username, host = host, roster = roster });
-		roster[account] = nil;
 		return roster;
 	end
 

@@ -609,6 +609,44 @@ def test_p6_an_account_is_read_once_for_all_who_wait(server, regrant):
         assert len([p for p in told(entity) if "stranger" in p[0]]) == 8
 
 
+def test_p6_a_roster_that_cannot_be_read(server):
+    """P6: keeps no other account waiting; and what another module does to a roster as it is read stays in this copy."""
+    stranger = server.component("stranger.lit")
+    for account in (JULIET, NURSE, TYBALT):
+        friends(server, account, account.split("@")[0] + "@stranger.lit")
+    server.lua(
+        """
+        for _, host in pairs(hosts) do host.roster_cache = nil; end
+        hook("capulet.lit", "store-opened", function (event)
+            local real = event.store;
+            if event.store_name ~= "roster" or event.store_type == "map" or not real then return; end
+            event.store = setmetatable({}, { __index = function (_, key)
+                if type(real[key]) ~= "function" then return real[key]; end
+                return function (_, username, ...)
+                    if username == "nurse" and key == "get" then error("the disk is gone"); end
+                    return real[key](real, username, ...);
+                end
+            end });
+        end, 1000);
+        hook("capulet.lit", "roster-load", function (event)
+            if event.username == "tybalt" then error("a bad module"); end
+            event.roster["added@stranger.lit"] = { subscription = "both", groups = {} };
+            for _, item in pairs(event.roster) do if item.groups then item.groups.Added = true; end end
+        end);
+        """
+    )
+    since = len(server.log())
+    entity = connect(server)
+    assert sorted(s.get("to") for s in stranger.drain()) == ["added@stranger.lit", "juliet@stranger.lit"]
+    warned = [line for line in server.log_lines("warn", since=since) if "cannot be read" in line]
+    assert len(warned) == 2 and any("the disk is gone" in line for line in warned), warned
+    entity.close()
+    server.lua("unhook_all(); for _, host in pairs(hosts) do host.roster_cache = nil; end")
+    assert {jid: item["groups"] for jid, item in server.roster(JULIET).items()} == {"juliet@stranger.lit": {}}
+    connect(server)
+    assert len(stranger.drain()) == 3
+
+
 def test_p6_one_that_comes_later_is_told_everything(server, regrant):
     """P6, P2, P3: whenever it comes while others are being told, all is told, and no contact is asked twice for it."""
     stranger = server.component("stranger.lit")
