@@ -13,7 +13,7 @@ local with_attributes = module:require "stanzas".with_attributes;
 
 local hosts = prosody.hosts;
 
-local most_reads = 20; -- how many rosters of accounts that are offline are read because a contact is lost
+local most_looks = 20; -- how many accounts are looked at closely because a contact of theirs was lost by another
 
 return function (core, native, accounts, entities, id_prefix)
 	local host = module.host;
@@ -129,35 +129,51 @@ return function (core, native, accounts, entities, id_prefix)
 
 	--- Contacts that are lost
 
-	-- The accounts of this host that are certainly subscribed to a contact, other than one of them. Of a contact on
-	-- this server, its own roster names them; of another, only those online are known.
+	local function ignore()
+		return true;
+	end
+
+	-- Whether something, such as a blocklist, stops a probe from one of this server's accounts on its way out. It is
+	-- shown to those who may stop it, and not sent.
+	local function is_stopped(from_node, from_host, to)
+		local session = accounts.acting_session(from_node, from_node.."@"..from_host, ignore);
+		session.host = from_host;
+		local probe = st.presence({ type = "probe", from = from_node.."@"..from_host, to = to });
+		local kind = to:find("@", 1, true) and "bare" or "host";
+		local was_shown, is_handled = pcall(hosts[from_host].events.fire_event, "pre-presence/"..kind, { origin = session, stanza = probe });
+		return was_shown and is_handled;
+	end
+
+	-- The accounts of this host by which a contact is certainly to be seen, other than one of them. Of a contact on
+	-- this server, its own roster names them; of another, only those online are known. Some rosters contradict each
+	-- other, and somebody may have blocked somebody; but to look at all accounts that share a popular contact
+	-- takes too long.
 	local function others_subscribed(username, contact)
-		local others = {};
+		local others, looks = {}, 0;
 		local node, domain = jid_split(contact);
-		if node and hosts[domain] and hosts[domain].type == "local" then
-			if not hosts[domain].sessions[node] and not usermanager.user_exists(node, domain) then
-				return others;
+		local is_here = node and hosts[domain] and hosts[domain].type == "local";
+		local function consider(other)
+			looks = looks + 1;
+			if other ~= username and (looks > most_looks or is_subscribed(other, contact)
+			and not is_stopped(other, host, contact) and not (is_here and is_stopped(node, domain, other.."@"..host))) then
+				others[#others + 1] = other;
 			end
-			local reads = 0;
+		end
+		if not is_here then
+			for other, user in pairs(host_session.sessions) do
+				if user.roster and sees_presence_of(user.roster[contact]) then
+					consider(other);
+				end
+			end
+		elseif hosts[domain].sessions[node] or usermanager.user_exists(node, domain) then
 			for jid, item in pairs(rostermanager.load_roster(node, domain)) do
 				local other, other_host;
 				if jid then
 					other, other_host = jid_split(jid);
 				end
-				if other_host == host and other and other ~= username
-				and (item.subscription == "from" or item.subscription == "both") then
-					-- Some rosters contradict each other. To read all those of a popular contact takes too long.
-					reads = reads + (host_session.sessions[other] and 0 or 1);
-					if reads > most_reads or is_subscribed(other, contact) then
-						others[#others + 1] = other;
-					end
+				if other and other_host == host and (item.subscription == "from" or item.subscription == "both") then
+					consider(other);
 				end
-			end
-			return others;
-		end
-		for other, user in pairs(host_session.sessions) do
-			if other ~= username and user.roster and sees_presence_of(user.roster[contact]) then
-				others[#others + 1] = other;
 			end
 		end
 		return others;

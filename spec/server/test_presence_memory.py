@@ -247,6 +247,23 @@ def test_p8_p4_a_contact_that_another_account_shares(server):
     assert told(entity) == [(romeo.jid, None, None, "away")]
 
 
+@pytest.mark.parametrize("contact", (CONTACT, ROMEO))
+def test_p8_p3_a_contact_that_another_account_shares_and_has_blocked(server, contact):
+    """P8, P3: what the other account is not shown is not shown for it; so the contact has gone for the entity."""
+    stranger = server.component("stranger.lit")
+    friends(server, JULIET, contact)
+    friends(server, NURSE, contact)
+    juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
+    entity = waiting(server)
+    if contact == CONTACT:
+        say(stranger, JULIET)
+        assert told(entity) == [(CONTACT + "/r", None)]
+    block(nurse, contact)
+    juliet.iq("set", None, query(item(contact, subscription="remove")))
+    romeo.sync()
+    assert told(entity) == [(contact, "unavailable")]
+
+
 # P4: grants that narrow
 
 

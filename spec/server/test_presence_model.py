@@ -428,7 +428,7 @@ def session_server():
 
 
 #: Seeds that have found a fault once, and a few more.
-SEEDS = (1, 2, 3, 42, 55)
+SEEDS = (1, 2, 42, 55, 266)
 
 
 def seeds() -> list[int]:
