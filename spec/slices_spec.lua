@@ -106,7 +106,7 @@ describe("turns", function ()
 			for _, host in ipairs({ a, b }) do
 				if host.until_probe() == 0 then
 					sent = sent + 1;
-					host.count_probe(50);
+					host.end_probe(50);
 				end
 			end
 			now = now + 0.003;
@@ -117,15 +117,55 @@ describe("turns", function ()
 		local at_once = 0;
 		while a.until_probe() == 0 do
 			at_once = at_once + 1;
-			a.count_probe(50);
+			a.end_probe(50);
 		end
 		assert.is_true(at_once <= 2, at_once);
+	end);
+
+	it("go round for probes too, however few there may be", function ()
+		local hosts, counts = {}, {};
+		for i, name in ipairs({ "a", "b", "c" }) do
+			hosts[i], counts[name] = { name = name, turns = new_turns(name, turns, clock), due = now }, 0;
+		end
+		for _ = 1, 3000 do
+			-- The first of those that are due, always in the same order.
+			local first = hosts[1];
+			for _, host in ipairs(hosts) do
+				if host.due < first.due then first = host; end
+			end
+			now = math.max(now, first.due);
+			local seconds = first.turns.until_probe();
+			if seconds == 0 then
+				counts[first.name] = counts[first.name] + 1;
+				first.turns.end_probe(1);
+			else
+				first.due = now + seconds;
+			end
+		end
+		assert.is_true(counts.a > 100, counts.a);
+		assert.is_true(math.abs(counts.a - counts.b) <= 1 and math.abs(counts.b - counts.c) <= 1);
+	end);
+
+	it("for a probe do not wait for one that has gone, or does not want it any more", function ()
+		local gone, other, host = new_turns("gone", turns, clock), new_turns("other", turns, clock), new_turns("host", turns, clock);
+		assert.equal(0, gone.until_probe());
+		assert.is_true(other.until_probe() > 0 and host.until_probe() > 0);
+		other.end_probe();
+		local waited = 0;
+		while true do
+			local seconds = host.until_probe();
+			if seconds == 0 then break; end
+			now, waited = now + seconds, waited + seconds;
+			assert.is_true(waited < 3.1, "it waits for ever");
+		end
 	end);
 
 	it("hold nothing but names and numbers", function ()
 		local host = new_turns("a", turns, clock);
 		host.begin();
-		host.count_probe(10);
+		host.until_probe();
+		host.end_probe(10);
+		host.until_probe();
 		local function plain(value)
 			if type(value) == "table" then
 				for key, inner in pairs(value) do

@@ -207,8 +207,9 @@ return function (core, accounts, id_prefix, show, say_gone)
 
 	local function ask_elsewhere(username, account, contact, viewers)
 		settle("contact", username, contact, {}, viewers);
-		if probe(account, username, contact).has_left then
-			turns.count_probe(probe_rate);
+		local has_left = probe(account, username, contact).has_left;
+		turns.end_probe(has_left and probe_rate);
+		if has_left then
 			core.asked(contact, viewers);
 		end
 	end
@@ -237,6 +238,8 @@ return function (core, accounts, id_prefix, show, say_gone)
 			viewers = accounts.exists(username) and core.askers(username, contact, viewers);
 			if viewers then
 				ask_elsewhere(username, account, contact, viewers);
+			else
+				turns.end_probe();
 			end
 			return;
 		end

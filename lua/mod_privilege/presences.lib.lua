@@ -29,9 +29,12 @@ return function (core, native, accounts, entities, id_prefix)
 	--- Delivery
 
 	-- The stanza as text in two halves, between which the address goes; nil where it is nested too deeply to be
-	-- written.
+	-- written. Whoever sent it may still hold it: it has its own address again afterwards, however that ends.
 	local function halves(stanza)
-		local written, text = pcall(tostring, with_attributes(stanza, { to = placeholder }));
+		local to = stanza.attr.to;
+		stanza.attr.to = placeholder;
+		local written, text = pcall(tostring, stanza);
+		stanza.attr.to = to;
 		if not written then
 			module:log("debug", "A presence from %s cannot be written: %s", stanza.attr.from, text);
 			return nil;
