@@ -16,8 +16,8 @@ use privilege_native::address::CrateNormaliser;
 use privilege_native::config::{self, Value};
 use privilege_native::in_flight::{Ledger, Request};
 use privilege_native::matrix::{Grant, PermissionMatrix, Sender};
+use privilege_native::memory::{Fingerprint, Fingerprinter, Memory};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
-use privilege_native::presence::{Fingerprint, Fingerprinter, Memory};
 use privilege_native::roster::{self, IqHead, Item, RosterWriter, Subscription};
 use privilege_native::{envelope, iq, message, ns};
 
@@ -178,8 +178,9 @@ fn presence(c: &mut Criterion) {
     const SENDERS: usize = 1_000_000;
     let prints: Vec<Fingerprint> = (0..SENDERS).map(|number| fingerprint(number, "here")).collect();
     let mut memory = Memory::new(1 << 20);
+    let host = memory.host("capulet.lit");
     for print in &prints {
-        memory.learn(*print);
+        memory.learn(*print, host);
     }
     #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     let each = memory.bytes() as f64 / memory.len() as f64;
@@ -192,14 +193,14 @@ fn presence(c: &mut Criterion) {
     let mut group = c.benchmark_group("presence memory of a million");
     let mut next = prints.iter().cycle();
     group.bench_function("knows", |b| {
-        b.iter(|| next.next().is_some_and(|print| memory.knows(*print)));
+        b.iter(|| next.next().map(|print| memory.knowledge(*print, host)));
     });
     let changes: Vec<Fingerprint> = (0..SENDERS).map(|number| fingerprint(number, "away")).collect();
     let mut next = changes.iter().cycle();
     group.bench_function("learn a change", |b| {
         b.iter(|| {
             if let Some(print) = next.next() {
-                memory.learn(*print);
+                memory.learn(*print, host);
             }
         });
     });

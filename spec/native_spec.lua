@@ -171,9 +171,20 @@ describe("a value of the wrong type", function ()
 		roster_push = { takes("account", "string", account), takes("to", "string", entity), takes("id", "string", "x"),
 			takes("jid", "string", "a@b"), takes("item", "table", {}, "nil"), takes("version", "number", 3, "nil") };
 		roster_changes = { takes("before", "table", {}, "nil"), takes("after", "table", {}, "nil") };
-		may_see = { takes("entity", "string", entity), takes("occasion", "string", "account"), takes("username", "string", "juliet"),
-			takes("from", "string", account) };
-		presence_token = { takes("stanza", "table", presence) };
+		watch = { takes("entity", "string", entity) };
+		unwatch = { takes("viewer", "number", 1) };
+		viewers = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("stanza", "table", presence),
+			takes("among", "table", {}, "nil") };
+		shown = { takes("ticket", "number", 1), takes("viewers", "table", {}) };
+		unfounded = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("jid", "string", account),
+			takes("present", "table", {}), takes("among", "table", {}) };
+		lost = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"), takes("others", "table", {}) };
+		confirm = { takes("username", "string", "juliet"), takes("roster", "table", {}), takes("among", "table", {}) };
+		contacts = { takes("username", "string", "juliet"), takes("roster", "table", {}), takes("among", "table", {}) };
+		askers = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"), takes("among", "table", {}) };
+		asked = { takes("contact", "string", "romeo@montague.lit"), takes("viewers", "table", {}) };
+		all_asked = { takes("viewer", "number", 1) };
+		needs_round = { takes("viewer", "number", 1) };
 		iq_limits = { takes("limit", "number", 10), takes("timeout", "number", 10) };
 		open_request = { takes("origin", "table", origin), takes("stanza", "table", privileged_iq()), takes("account", "string", account),
 			takes("to", "string", "romeo@montague.lit", "nil"), takes("inner_id", "string", "i"), takes("now", "number", 1) };
@@ -218,13 +229,26 @@ describe("a value of the wrong type", function ()
 		end
 	end);
 
-	it("is no token of a presence", function ()
-		local memory, token = native.presence_memory(), granting().presence_token(presence);
-		for name, callable in pairs(memory) do
-			-- A string too, if it is not such a one.
-			check(name, callable, { takes("token", "token", token) });
+	it("is no memory of presences, and nothing is seen with it", function ()
+		local core = granting();
+		for _, value in pairs(samples) do
+			assert.is_false(core.watch(entity, value));
 		end
-		assert.is_false(memory.knows(granting().presence_token(st.presence({ from = account }))));
+		assert.is_false(core.watch(entity, io.stdout));
+		assert.is_number((core.watch(entity, native.presence_memory())));
+		assert.is_nil(core.watch("stranger.lit", native.presence_memory()));
+	end);
+
+	it("is no occasion, no viewer, and no list of either", function ()
+		local core = granting();
+		for _, occasion in ipairs({ "", "Account", "contacts" }) do
+			assert.is_false(pcall(core.viewers, occasion, "juliet", presence));
+		end
+		for _, wrong in ipairs({ -1, 2^32, "1", {} }) do
+			assert.is_false(pcall(core.unwatch, wrong));
+			assert.is_false(pcall(core.shown, 1, { wrong }));
+			assert.is_false(pcall(core.viewers, "account", "juliet", presence, { wrong }));
+		end
 	end);
 
 	it("does not open an instance", function ()
@@ -776,14 +800,24 @@ describe("an element in an element in an element, 70,000 times", function ()
 		local function deep(name)
 			return nest(st.presence({ from = account.."/balcony" }), depth, name);
 		end
-		local token = promptly(function () return core.presence_token(deep()); end);
-		assert.equal(token, core.presence_token(deep()));
-		assert.not_equal(token, core.presence_token(deep("y")));
+		local viewer = core.watch(entity, native.presence_memory());
+		local function tell(stanza)
+			local viewers, ticket = promptly(function () return core.viewers("account", "juliet", stanza); end);
+			if viewers then
+				assert.same({ viewer }, viewers);
+				core.shown(ticket, viewers);
+			end
+			return viewers ~= nil;
+		end
+		assert.is_true(tell(deep()));
+		assert.is_false(tell(deep()));
+		assert.is_true(tell(deep("y")));
 		local wide = st.presence({ from = account.."/balcony" });
 		for _ = 1, depth do
 			wide:tag("x"):up();
 		end
-		assert.not_equal(token, (promptly(function () return core.presence_token(wide); end)));
+		assert.is_true(tell(wide));
+		assert.is_false(tell(wide));
 	end);
 
 	it("beside each other are counted, not feared", function ()

@@ -34,6 +34,18 @@ impl Scope {
                 .is_none_or(|accounts| accounts.contains(username))
     }
 
+    /// Whether every account that `other` covers is covered.
+    pub fn includes(&self, other: &Scope) -> bool {
+        match (&self.accounts, &other.accounts) {
+            // Lists are compared account by account: one that is excepted anyway need not be listed.
+            (_, Some(others)) => others
+                .iter()
+                .all(|username| self.covers(username) || !other.covers(username)),
+            (None, None) => self.except.is_subset(&other.except),
+            (Some(_), None) => false,
+        }
+    }
+
     /// The accounts that both sides cover.
     #[must_use]
     pub fn stricter(&self, other: &Scope) -> Scope {
@@ -80,6 +92,19 @@ impl Grant {
     /// Whether roster changes are pushed to the entity (R7).
     pub fn pushes_roster(&self) -> bool {
         self.roster_push && self.roster.allows_get()
+    }
+
+    /// Whether every presence that `other` lets an entity see may be seen (P4).
+    pub fn shows_all_of(&self, other: &Grant) -> bool {
+        self.presence >= other.presence
+            && (other.presence == PresenceAccess::None || self.shows_scope_of(other))
+    }
+
+    /// An account outside the scope may be seen as a contact of one inside, unless it is excepted. So
+    /// the exceptions matter even where lists of accounts settle who is covered.
+    fn shows_scope_of(&self, other: &Grant) -> bool {
+        self.scope.includes(&other.scope)
+            && (other.presence != PresenceAccess::Roster || self.scope.except.is_subset(&other.scope.except))
     }
 
     /// Whether IQs of this type with a payload in this namespace are granted.
@@ -320,6 +345,77 @@ mod tests {
             except: BTreeSet::new(),
         });
         assert!(both.covers("juliet") && !both.covers("admin") && !both.covers("romeo"));
+    }
+
+    fn scope(accounts: Option<&[&str]>, except: &[&str]) -> Scope {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Scope {
+            accounts: accounts.map(set),
+            except: set(except),
+        }
+    }
+
+    #[test]
+    fn p4_a_scope_that_includes_another() {
+        let (all, juliet) = (scope(None, &[]), scope(Some(&["juliet"]), &[]));
+        let two = scope(Some(&["juliet", "nurse"]), &[]);
+        let (no_nurse, nobody) = (scope(None, &["nurse"]), Scope::nobody());
+        let not_really_two = scope(Some(&["juliet", "nurse"]), &["nurse"]);
+        for (larger, smaller) in [
+            (&all, &juliet),
+            (&all, &no_nurse),
+            (&two, &juliet),
+            (&no_nurse, &juliet),
+            (&juliet, &nobody),
+        ] {
+            assert!(
+                larger.includes(smaller) && larger.includes(larger),
+                "{larger:?} {smaller:?}"
+            );
+            assert!(!smaller.includes(larger), "{larger:?} {smaller:?}");
+        }
+        assert!(!no_nurse.includes(&two) && !two.includes(&no_nurse));
+        assert!(juliet.includes(&not_really_two) && not_really_two.includes(&juliet));
+    }
+
+    #[test]
+    fn p4_a_grant_that_shows_less() {
+        use PresenceAccess::{ManagedEntity, None as Nobody, Roster};
+        let grant = |presence, scope: Scope| Grant {
+            presence,
+            scope,
+            ..Grant::default()
+        };
+        let all = || scope(None, &[]);
+        let one = || scope(Some(&["juliet"]), &[]);
+        // All that the second shows, the first shows; not the other way round.
+        for (more, less) in [
+            (grant(Roster, all()), grant(ManagedEntity, all())),
+            (grant(ManagedEntity, all()), grant(Nobody, all())),
+            (grant(Roster, all()), grant(Roster, one())),
+            // Of accounts, but contacts show the excepted one too.
+            (
+                grant(Roster, one()),
+                grant(Roster, scope(Some(&["juliet"]), &["nurse"])),
+            ),
+            (grant(Roster, one()), grant(Nobody, all())),
+        ] {
+            assert!(
+                more.shows_all_of(&less) && !less.shows_all_of(&more),
+                "{more:?} {less:?}"
+            );
+        }
+        let (first, second) = (grant(ManagedEntity, all()), grant(Roster, one()));
+        assert!(!first.shows_all_of(&second) && !second.shows_all_of(&first));
+        // What else is granted does not matter.
+        let with_messages = Grant {
+            message: MessageAccess::Outgoing,
+            ..grant(Roster, all())
+        };
+        assert!(
+            with_messages.shows_all_of(&grant(Roster, all()))
+                && grant(Roster, all()).shows_all_of(&with_messages)
+        );
     }
 
     #[test]

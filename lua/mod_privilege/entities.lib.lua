@@ -7,7 +7,7 @@ local xml_parse = require "util.xml".parse;
 
 local hosts = prosody.hosts;
 
-return function (core, saved)
+return function (core, saved, id_prefix)
 	-- address (the domain of a component, the full JID of an account's resource) to connection
 	local connections = {};
 	local watchers = {};
@@ -22,6 +22,12 @@ return function (core, saved)
 				presence_pending = earlier.presence_pending;
 			};
 		end
+	end
+
+	-- An id for what a client is sent in somebody else's name, by which we know it again. Answers to requests of
+	-- the client's have the id of the request.
+	local function own_id()
+		return id_prefix..new_id();
 	end
 
 	-- Whether a session may be sent finished text: only the connection of a component. On that of a client,
@@ -71,7 +77,7 @@ return function (core, saved)
 		local news = granted and text or nil;
 		if news ~= connection.told then
 			connection.told = news;
-			deliver(connection, (core.advertisement(connection.entity, connection.address, new_id())));
+			deliver(connection, (core.advertisement(connection.entity, connection.address, own_id())));
 		end
 	end
 
@@ -128,13 +134,32 @@ return function (core, saved)
 		on_resource_bind(event);
 	end
 
+	-- The connection of a client has ended and this was never received. What we sent in the name of an account
+	-- or a contact must not come back to them as an error: they would learn who is told of them (P7). The
+	-- prefix may be that of another host's instance, or of an earlier one of this host.
+	local function on_delivery_failure(event)
+		local session, stanza = event.session, event.stanza;
+		local address = session.full_jid;
+		if not address or not (wanted[jid_bare(address)] or connections[address]) then
+			return;
+		end
+		local id = stanza.attr.id;
+		if id and id:find("^privileged%-") or stanza.name == "iq" and stanza.attr.type == "result" then
+			return true;
+		end
+	end
+
 	local handlers = {
+		["delivery/failure"] = on_delivery_failure;
 		["component-authenticated"] = on_component_authenticated;
 		["component-disconnected"] = on_component_disconnected;
 		["presence/initial"] = on_initial_presence;
 		["resource-bind"] = on_resource_bind;
 		["resource-unbind"] = on_resource_unbind;
 	};
+
+	-- The server's own handler keeps messages for later, and stream management sends errors after that.
+	local priorities = { ["delivery/failure"] = 1 };
 
 	-- domain to the events object our handlers are on; a host that comes back has another
 	local attached = {};
@@ -148,7 +173,7 @@ return function (core, saved)
 		if not attached[domain] then
 			attached[domain] = host.events;
 			for event, handler in pairs(handlers) do
-				module:hook_object_event(host.events, event, handler);
+				module:hook_object_event(host.events, event, handler, priorities[event]);
 			end
 		end
 		if not node then
@@ -243,6 +268,7 @@ return function (core, saved)
 		sender = sender;
 		takes_text = takes_text;
 		deliver = deliver;
+		own_id = own_id;
 		refresh = refresh;
 		save = save;
 		stop = stop;

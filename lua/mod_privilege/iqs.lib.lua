@@ -141,7 +141,8 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 				end
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- What a service sends ahead of its answer, such as messages out of the archive.
-				local ahead = st.message({ from = account, to = entity_address }):add_child(wrapped(reply, { to = account }));
+				local ahead = st.message({ from = account, to = entity_address, id = entities.own_id() })
+					:add_child(wrapped(reply, { to = account }));
 				local connection = entities.get(entity_address);
 				if stanzas.is_writable(ahead, not (connection and entities.takes_text(connection.session))) then
 					send_to_entity(entity_address, ahead);

@@ -33,7 +33,7 @@ local core = native.open(module.host, jid_prep, nodeprep, serves, id_prefix);
 
 local accounts = module:require "accounts";
 local stanzas = module:require "stanzas";
-local entities = module:require "entities"(core, saved.told);
+local entities = module:require "entities"(core, saved.told, id_prefix);
 
 -- Answers with the denial that the core came to: false, error type, condition, text, rule.
 local function refuse(event, _, error_type, condition, text, rule)
@@ -120,6 +120,7 @@ local iqs = module:require "iqs"(core, accounts, entities, refuse, confirm, id_p
 local unclaimed = module:require "unclaimed"(core, accounts);
 local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
+pushes.listen({ is_wanted = presences.wants_roster_changes, changed = presences.roster_changed });
 local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse, confirm, serves, link);
 module:require "own_rosters"(core, rosters);
 
@@ -173,7 +174,7 @@ function module.unload()
 	end
 	unclaimed.stop();
 	rosters.stop();
-	presences.stop();
+	presences.stop(not module.reloading);
 	pushes.stop();
 	entities.stop();
 end

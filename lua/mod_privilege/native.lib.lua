@@ -1,7 +1,7 @@
 -- Finds and opens the native library: beside this module first, so that a directory dropped into any
 -- plugin path is complete, then where package managers put libraries.
 
-local version = "0.1.0"; -- has to be that of the library
+local version = "0.2.0"; -- has to be that of the library
 local name = "privilege_native";
 
 local lua_version = _VERSION:match("%d+%.%d+");

@@ -1,121 +1,103 @@
--- Presence for privileged entities: that of accounts, and of the contacts they are subscribed to (P1 to
--- P7).
+-- Presence for privileged entities: that of accounts, and of the contacts they are subscribed to (P1 to P8).
+--
+-- Who may see what, and what each connection has been told, the core knows. What an entity is told when it
+-- connects: catch_up.lib.lua.
 
 local st = require "util.stanza";
 local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 local new_random_id = require "util.id".medium;
-local xml_escape = require "util.stanza".xml_escape;
-local time_now = require "util.time".now;
 local rostermanager = require "core.rostermanager";
-local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
-local with_attributes = module:require "stanzas".with_attributes;
+local stanzas = module:require "stanzas";
+local at_once = module:require "at_once";
 
 local hosts = prosody.hosts;
 
-local slice_time = 0.002; -- seconds of work between two turns of the event loop
-local slice_pause = 0.01; -- seconds until the next slice
+local most_looks = 20; -- how many accounts are looked at closely because a contact of theirs was lost by another
 
 return function (core, native, accounts, entities, id_prefix)
 	local host = module.host;
 	local host_session = hosts[host];
 	local prefix_length = #id_prefix;
-	local probe_id = id_prefix.."probe";
 	-- Unlike the prefix, which every id that leaves shows, nobody outside ever sees this.
 	local placeholder = "to-"..new_random_id();
 
-	-- What a connection has been told is remembered once for all granting hosts, and stays over a
-	-- reload of any of them.
-	local memories = module:shared("/*/privilege/presence_memories");
-	if not getmetatable(memories) then
-		setmetatable(memories, { __mode = "k" });
-	end
-
 	local watchers = {}; -- address to watcher, of those who get presence
+	local watcher_of = {}; -- the core's number of a viewer to watcher
 	local sees_accounts, sees_contacts = false, false;
-	local probe_rate, probe_mode;
 
 	--- Delivery
 
-	-- The stanza as text in two halves, between which the address goes.
+	-- The stanza as text in two halves, between which the address goes; nil where it is nested too deeply to be
+	-- written.
 	local function halves(stanza)
-		local to = stanza.attr.to;
-		stanza.attr.to = placeholder;
-		local text = tostring(stanza);
-		stanza.attr.to = to;
+		local text = stanzas.text_of(stanzas.with_attributes(stanza, { to = placeholder }));
+		if not text then
+			module:log("debug", "A presence from %s cannot be written", stanza.attr.from);
+			return nil;
+		end
 		local from, till = text:find(placeholder, 1, true);
 		return text:sub(1, from - 1), text:sub(till + 1);
 	end
 
-	local function deliver(takers, stanza, token)
-		local head, tail;
-		for _, watcher in ipairs(takers) do
-			local session = watcher.session;
-			if entities.takes_text(session) then
-				if not head then
+	local function deliver(viewers, stanza)
+		local head, tail, is_unwritable;
+		for _, viewer in ipairs(viewers) do
+			local watcher = watcher_of[viewer];
+			local session = watcher and watcher.session;
+			if not session then -- luacheck: ignore 542
+				-- Gone since it was chosen.
+			elseif entities.takes_text(session) then
+				if not head and not is_unwritable then
 					head, tail = halves(stanza);
+					is_unwritable = not head;
 				end
-				session.send(head..watcher.escaped_address..tail);
+				if head then
+					session.send(head..watcher.escaped_address..tail);
+				end
 			elseif session.send then
-				session.send(with_attributes(stanza, { to = watcher.address }));
+				-- The server writes it out now, and may copy it before: how deep it may be differs by what the session has.
+				local sent, problem = pcall(session.send,
+					stanzas.with_attributes(stanza, { to = watcher.address, id = entities.own_id() }));
+				if not sent then
+					module:log("debug", "A presence from %s cannot be sent to %s: %s", stanza.attr.from, watcher.address, problem);
+				end
 			end
-			watcher.memory.learn(token);
 		end
 	end
 
-	-- Those among some watchers who may see this presence and do not know it yet.
-	local function takers_of(candidates, occasion, username, stanza)
-		local takers, token;
-		for _, watcher in pairs(candidates) do
-			if core.may_see(watcher.entity, occasion, username, stanza.attr.from) then
-				token = token or core.presence_token(stanza);
-				if not watcher.memory.knows(token) then
-					takers = takers or {};
-					takers[#takers + 1] = watcher;
-				end
-			end
+	-- Shows a presence to those who may see it and do not know it. `is_subscribed`, if given, is asked last,
+	-- since a roster may have to be read.
+	local function show(occasion, username, stanza, among, is_subscribed)
+		local viewers, ticket = core.viewers(occasion, username, stanza, among);
+		if viewers and (not is_subscribed or is_subscribed(username, jid_bare(stanza.attr.from))) then
+			deliver(viewers, stanza);
+			core.shown(ticket, viewers);
 		end
-		return takers, token;
+	end
+
+	local function say_gone(jid, viewers)
+		deliver(viewers, st.presence({ from = jid, type = "unavailable" }));
+	end
+
+	local catch_up = module:require "catch_up"(core, accounts, id_prefix, show, say_gone);
+
+	--- What accounts and contacts say
+
+	local function sees_presence_of(item)
+		return item ~= nil and (item.subscription == "to" or item.subscription == "both");
+	end
+
+	local function is_subscribed(username, contact)
+		-- Where its lookup takes time: the roster of an account that is gone is empty.
+		return accounts.exists(username) ~= false and sees_presence_of(rostermanager.load_roster(username, host)[contact]);
 	end
 
 	local function is_plain(stanza)
 		local kind = stanza.attr.type;
 		return kind == nil or kind == "unavailable";
 	end
-
-	-- An account's own broadcast.
-	local function offer_account(candidates, username, stanza)
-		local takers, token = takers_of(candidates, "account", username, stanza);
-		if takers then
-			deliver(takers, stanza, token);
-		end
-	end
-
-	local function is_subscribed(username, contact)
-		if not accounts.exists(username) then
-			return false;
-		end
-		local item = rostermanager.load_roster(username, host)[contact];
-		return item and (item.subscription == "to" or item.subscription == "both");
-	end
-
-	-- A contact's presence on its way to an account. The roster of an account that is offline is looked at
-	-- last, since it may have to be read from storage.
-	local function offer_contact(candidates, username, stanza)
-		local contact = jid_bare(stanza.attr.from);
-		local is_online = host_session.sessions[username];
-		if is_online and not is_subscribed(username, contact) then
-			return;
-		end
-		local takers, token = takers_of(candidates, "contact", username, stanza);
-		if takers and (is_online or is_subscribed(username, contact)) then
-			deliver(takers, stanza, token);
-		end
-	end
-
-	-- The account whose contact on this server is being asked right now, and for whom.
-	local answer_to, answer_for;
 
 	local function on_presence(event)
 		local stanza = event.stanza;
@@ -129,169 +111,100 @@ return function (core, native, accounts, entities, id_prefix)
 			return;
 		end
 		local to = stanza.attr.to;
-		if to and to == answer_to then
-			offer_contact({ answer_for }, (jid_split(to)), stanza);
-			return true;
-		elseif to then
-			if sees_contacts then
-				offer_contact(watchers, (jid_split(to)), stanza);
+		if not to then
+			if sees_accounts and event.origin.username then
+				show("account", event.origin.username, stanza);
 			end
-		elseif sees_accounts and event.origin.username then
-			offer_account(watchers, event.origin.username, stanza);
+		elseif catch_up.take_answer(stanza) then
+			return true;
+		elseif sees_contacts then
+			local username = jid_split(to);
+			if not host_session.sessions[username] then
+				show("contact", username, stanza, nil, is_subscribed);
+			elseif is_subscribed(username, jid_bare(stanza.attr.from)) then
+				show("contact", username, stanza);
+			end
 		end
 	end
 	-- Before the server's own handler, which ends the event.
 	module:hook("presence/bare", on_presence, 0.5);
 	module:hook("presence/full", on_presence, 0.5);
 
-	--- What an entity is told when it connects
+	--- Contacts that are lost
 
 	local function ignore()
 		return true;
 	end
 
-	-- Asks a contact for its presence in the name of an account, the way a client of it would. The account
-	-- may have gone since the last slice.
-	local function probe(username, account, contact)
-		if accounts.exists(username) then
-			accounts.post_as(username, account, st.presence({ type = "probe", to = contact, id = probe_id }), ignore);
-		end
+	-- Whether something, such as a blocklist, stops a probe from one of this server's accounts on its way out. It is
+	-- shown to those who may stop it, and not sent.
+	local function is_stopped(from_node, from_host, to)
+		local session = accounts.acting_session(from_node, from_node.."@"..from_host, ignore);
+		session.host = from_host;
+		local probe = st.presence({ type = "probe", from = from_node.."@"..from_host, to = to });
+		local kind = to:find("@", 1, true) and "bare" or "host";
+		local was_shown, is_handled = pcall(hosts[from_host].events.fire_event, "pre-presence/"..kind, { origin = session, stanza = probe });
+		return was_shown and is_handled;
 	end
 
-	-- A contact on this server answers before the question is through. What it lets the account see
-	-- is for the entity alone, since clients of the account have it already. Gives whether the contact
-	-- needs no further asking.
-	local function ask_locally(watcher, username, account, contact, contact_host)
-		local node = jid_split(contact);
-		if not (node and contact_host.sessions and contact_host.sessions[node]) then
-			return true; -- offline, or the host itself
-		elseif not rostermanager.is_contact_subscribed(node, contact_host.host, account) then
-			return false; -- but to somebody else it may be; and it would cancel the subscription
-		end
-		answer_to, answer_for = account, watcher;
-		probe(username, account, contact);
-		answer_to, answer_for = nil, nil;
-		return true;
-	end
-
-	local function ask_contact(watcher, username, account, contact, pause)
-		local _, domain = jid_split(contact);
-		if not core.may_see(watcher.entity, "contact", username, contact) then
-			return;
-		end
-		local contact_host = hosts[domain];
-		if contact_host and contact_host.type == "local" then
-			watcher.asked[contact] = ask_locally(watcher, username, account, contact, contact_host) or nil;
-			return;
-		end
-		local component = contact_host and contact_host.modules and contact_host.modules.component;
-		if component and not component.session then
-			return; -- there is nobody to answer
-		end
-		pause(1);
-		watcher.asked[contact] = true;
-		probe(username, account, contact);
-	end
-
-	local function ask_contacts(watcher, username, roster, pause)
-		local account = username.."@"..host;
-		-- Other work between two slices may change the roster.
-		local contacts = {};
-		for contact, item in pairs(roster) do
-			if contact and type(item) == "table" and (item.subscription == "to" or item.subscription == "both") then
-				contacts[#contacts + 1] = contact;
+	-- The accounts of this host by which a contact is certainly to be seen, other than one of them. Of a contact on
+	-- this server, its own roster names them; of another, only those online are known. Some rosters contradict each
+	-- other, and somebody may have blocked somebody; but to look at all accounts that share a popular contact
+	-- takes too long.
+	local function others_subscribed(username, contact)
+		local others, looks = {}, 0;
+		local node, domain = jid_split(contact);
+		local is_here = node and hosts[domain] and hosts[domain].type == "local";
+		local function consider(other)
+			looks = looks + 1;
+			if other ~= username and (looks > most_looks or is_subscribed(other, contact)
+			and not is_stopped(other, host, contact) and not (is_here and is_stopped(node, domain, other.."@"..host))) then
+				others[#others + 1] = other;
 			end
 		end
-		for _, contact in ipairs(contacts) do
-			if not watcher.asked[contact] then
-				ask_contact(watcher, username, account, contact, pause);
-			end
-			pause(0);
-		end
-	end
-
-	local function usernames_online()
-		local usernames = {};
-		for username in pairs(host_session.sessions) do
-			usernames[#usernames + 1] = username;
-		end
-		return usernames;
-	end
-
-	-- All there is to tell, in slices: `pause` gives others their turn when it is time to.
-	local function tell_everything(watcher, pause)
-		local online = usernames_online();
-		for _, username in ipairs(online) do
-			local user = host_session.sessions[username];
-			for _, session in pairs(user and user.sessions or {}) do
-				if session.presence then
-					offer_account({ watcher }, username, session.presence);
+		if not is_here then
+			for other, user in pairs(host_session.sessions) do
+				if user.roster and sees_presence_of(user.roster[contact]) then
+					consider(other);
 				end
 			end
-			pause(0);
-		end
-		local _, _, access = core.grant(watcher.entity);
-		if access ~= "roster" or probe_mode == "none" then
-			return;
-		end
-		watcher.asked = watcher.asked or {};
-		local done = {};
-		for _, username in ipairs(online) do
-			done[username] = true;
-			if core.covers(watcher.entity, username) and host_session.sessions[username] then
-				ask_contacts(watcher, username, rostermanager.load_roster(username, host), pause);
-			end
-			pause(0);
-		end
-		if probe_mode == "all" then
-			-- Read past the server's cache of rosters, which is for those that are in use.
-			local store = storagemanager.open(host, "roster");
-			local listed, iterate, state, first = pcall(usermanager.users, host);
-			if not listed or type(iterate) ~= "function" then
-				module:log("debug", "The accounts of %s cannot be listed, asking only contacts of those online", host);
-				return;
-			end
-			for username in iterate, state, first do
-				if not done[username] and core.covers(watcher.entity, username) and accounts.exists(username) then
-					ask_contacts(watcher, username, store:get(username) or {}, pause);
+		elseif hosts[domain].sessions[node] or select(2, at_once(usermanager.user_exists, node, domain)) == true then
+			for jid, item in pairs(rostermanager.load_roster(node, domain)) do
+				local other, other_host;
+				if jid then
+					other, other_host = jid_split(jid);
 				end
-				pause(0);
+				if other and other_host == host and (item.subscription == "from" or item.subscription == "both") then
+					consider(other);
+				end
 			end
 		end
+		return others;
 	end
 
-	local function start(watcher)
-		watcher.done = false;
-		local asked_now, slice_end = 0, 0;
-		local function pause(probes)
-			asked_now = asked_now + probes;
-			if time_now() >= slice_end or asked_now > math.max(1, probe_rate * slice_pause) then
-				coroutine.yield();
-			end
+	local function viewers_present()
+		local viewers = {};
+		for _, watcher in pairs(watchers) do
+			viewers[#viewers + 1] = watcher.viewer;
 		end
-		local work = coroutine.create(tell_everything);
-		watcher.work = work;
-		module:add_timer(0, function ()
-			-- Gone, or begun again.
-			if watchers[watcher.address] ~= watcher or watcher.work ~= work then
-				return;
-			end
-			local begun = time_now();
-			slice_end = begun + slice_time;
-			-- A rate below one probe a slice: longer pauses instead.
-			local probes = asked_now;
-			asked_now = 0;
-			local ok, err = coroutine.resume(work, watcher, pause);
-			answer_to, answer_for = nil, nil; -- also where a handler has failed
-			if not ok then
-				module:log("error", "Telling %s the presence of %s stopped: %s", watcher.address, host, err);
-			end
-			if coroutine.status(work) == "dead" then
-				watcher.done, watcher.work, watcher.asked = true, nil, nil;
-				return;
-			end
-			return math.max(slice_pause, probes / probe_rate);
-		end);
+		return viewers;
+	end
+
+	-- Called for each contact of an account whose stored item has changed. What was told of a contact that is not to
+	-- be shown any more is not known any more, and nobody is left believing that it is available (P4, P8). Of one that
+	-- is won, something may be believed from a time at which it was to be shown.
+	local function roster_changed(username, contact, before, after)
+		catch_up.roster_changed(username);
+		if not sees_contacts or sees_presence_of(before) == sees_presence_of(after) then
+			return;
+		elseif sees_presence_of(after) then
+			catch_up.settle_contact(username, contact, viewers_present());
+			return;
+		end
+		local misled = core.lost(username, contact, others_subscribed(username, contact));
+		if misled then
+			say_gone(contact, misled);
+		end
 	end
 
 	--- Who is connected
@@ -305,66 +218,114 @@ return function (core, native, accounts, entities, id_prefix)
 		end
 	end
 
-	local function enter(connection)
-		local _, _, access = core.grant(connection.entity);
-		local watcher;
-		if access and access ~= "none" then
-			local session = connection.session;
-			memories[session] = memories[session] or native.presence_memory();
-			watcher = {
-				entity = connection.entity, address = connection.address, session = session;
-				escaped_address = xml_escape(connection.address);
-				memory = memories[session];
-			};
+	local function leave(watcher, is_revoked)
+		if watcher then
+			catch_up.remove(watcher.viewer);
+			core.unwatch(watcher.viewer, is_revoked);
+			watcher_of[watcher.viewer], watchers[watcher.address] = nil, nil;
 		end
-		if not watcher and watchers[connection.address] then
-			memories[connection.session] = nil; -- what it knows is out of date when it may see again
-		end
-		watchers[connection.address] = watcher;
-		look_around();
-		return watcher;
 	end
 
-	local function enter_and_tell(connection)
-		local watcher = enter(connection);
+	-- What a connection has been told lies beside it, so that all granting hosts find it, over a reload of any of
+	-- them too, and it goes with the connection. Returns what is to be done: "tell" where there is anything new to tell,
+	-- "confirm" where less is to be seen, "unknown" where it is not known what has been told, or nil.
+	local function enter(connection)
+		local session, entity = connection.session, connection.entity;
+		local is_unknown = session.privilege_told == nil;
+		local viewer, todo = core.watch(entity, session.privilege_told);
+		if viewer == false then
+			-- There was none, or it is of another version of the library.
+			is_unknown, session.privilege_told = true, native.presence_memory();
+			viewer, todo = core.watch(entity, session.privilege_told);
+		end
+		if viewer then
+			local watcher = {
+				entity = entity, address = connection.address, session = session, viewer = viewer;
+				escaped_address = st.xml_escape(connection.address);
+			};
+			watchers[connection.address], watcher_of[viewer] = watcher, watcher;
+		end
+		look_around();
+		return is_unknown and "unknown" or todo;
+	end
+
+	local function tell_everything(address)
+		local watcher = watchers[address];
 		if watcher then
-			start(watcher);
+			catch_up.add(watcher.viewer);
+		end
+	end
+
+	local function confirm(address)
+		local watcher = watchers[address];
+		if watcher then
+			catch_up.confirm(watcher.viewer);
 		end
 	end
 
 	entities.watch({
-		connected = enter_and_tell;
-		changed = enter_and_tell;
+		connected = function (connection)
+			enter(connection);
+			tell_everything(connection.address);
+		end;
+		changed = function (connection)
+			local earlier = watchers[connection.address];
+			local was_pending = earlier and catch_up.is_pending(earlier.viewer) or connection.presence_pending;
+			local _, _, access = core.grant(connection.entity);
+			leave(earlier, access == nil or access == "none");
+			local todo = enter(connection);
+			if todo == "confirm" and not was_pending then
+				confirm(connection.address);
+			elseif todo or was_pending then
+				tell_everything(connection.address);
+			end
+		end;
 		kept = function (connection)
-			local watcher = enter(connection);
-			if watcher and connection.presence_pending then
-				watcher.asked = connection.presence_pending;
-				start(watcher);
+			local todo = enter(connection);
+			local watcher = watchers[connection.address];
+			if todo == "confirm" and not connection.presence_pending then
+				confirm(connection.address);
+			elseif watcher and (todo == "tell" or connection.presence_pending) then
+				for contact in pairs(connection.presence_pending or {}) do
+					core.asked(contact, { watcher.viewer });
+				end
+				tell_everything(connection.address);
 			end
 		end;
 		disconnected = function (connection)
-			memories[connection.session] = nil;
-			watchers[connection.address] = nil;
+			leave(watchers[connection.address], false);
+			connection.session.privilege_told = nil;
 			look_around();
 		end;
 	});
 
 	return {
 		configure = function (rate, mode)
-			probe_rate, probe_mode = rate, mode;
-			if probe_mode ~= "all" and probe_mode ~= "online" and probe_mode ~= "none" then
+			if mode ~= "all" and mode ~= "online" and mode ~= "none" then
 				module:log("error", "Option privilege_probe of %s: found %s, allowed: \"all\", \"online\", \"none\"; treated as \"none\"",
-					host, tostring(probe_mode));
-				probe_mode = "none";
+					host, tostring(mode));
+				mode = "none";
 			end
+			catch_up.configure(rate, mode);
 		end;
-		-- Whom has been asked on behalf of a connection that has not been told everything yet.
+		-- For a reload: a table where a connection has not been told everything yet. Version 0.1.0 kept in it whom it
+		-- had asked; now that is kept with what was told.
 		is_pending = function (address)
 			local watcher = watchers[address];
-			return watcher and not watcher.done and (watcher.asked or {}) or nil;
+			return watcher and catch_up.is_pending(watcher.viewer) and {} or nil;
 		end;
-		stop = function ()
-			watchers = {};
+		-- Whether `roster_changed` is to be called.
+		wants_roster_changes = function ()
+			return sees_contacts;
+		end;
+		roster_changed = roster_changed;
+		-- With `is_for_good`, not for a reload: what was told is not known any more.
+		stop = function (is_for_good)
+			catch_up.stop();
+			for _, watcher in pairs(watchers) do
+				core.unwatch(watcher.viewer, is_for_good);
+			end
+			watchers, watcher_of = {}, {};
 			sees_accounts, sees_contacts = false, false;
 		end;
 	};

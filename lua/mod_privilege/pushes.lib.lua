@@ -64,7 +64,11 @@ return function (core, accounts, entities, id_prefix)
 	local function push_changes(username, before, after, metadata)
 		local version = version_of(metadata);
 		for _, jid in ipairs(core.roster_changes(before, after)) do
-			changed(username, jid, before and before[jid], after and after[jid], version);
+			-- Nothing that goes wrong with the telling is a fault of the save.
+			local told, problem = at_once(changed, username, jid, before and before[jid], after and after[jid], version);
+			if told == false then
+				module:log("error", "Telling others of a changed roster of %s@%s failed: %s", username, host, problem);
+			end
 		end
 	end
 
@@ -76,8 +80,8 @@ return function (core, accounts, entities, id_prefix)
 		if stopped or saving == username or not (next(pushing) ~= nil and wanted(username) or is_heard()) then
 			return false;
 		end
-		local asked, exists = at_once(accounts.exists, username);
-		return not asked or exists;
+		-- Where that takes time to find out, the server would not save the roster of nobody.
+		return accounts.exists(username) ~= false;
 	end
 
 	local raw_of = setmetatable({}, { __mode = "k" });
@@ -186,9 +190,6 @@ return function (core, accounts, entities, id_prefix)
 		local asked, roster = at_once(load_roster, username, host);
 		push_changes(username, asked and roster or nil, nil);
 	end, 400);
-	module:hook_global("config-reloaded", function ()
-		storage.keeps_tables = nil;
-	end);
 
 	local function look_at(connection)
 		local _, pushes = core.grant(connection.entity);
@@ -199,8 +200,8 @@ return function (core, accounts, entities, id_prefix)
 		configured = function ()
 			configured = false;
 			for _, entity in ipairs(core.entities()) do
-				local _, pushes = core.grant(entity);
-				configured = configured or pushes;
+				local _, pushes, presence = core.grant(entity);
+				configured = configured or pushes or presence == "roster";
 			end
 		end;
 		connected = look_at;

@@ -35,7 +35,7 @@ PUBLISHED = REPO / "spec" / "bench"
 #: Servers without the module differ from process to process (hash seeds, memory layout) by more than the
 #: module costs: such operations are repeated on servers started anew.
 GENERATIONS = {"plain": 4}
-ROUNDS = {"plain": 12, "privileged": 11, "presence": 11, "shared": 7, "connect": 4, "roster-set": 3, "roster-set-sql": 3}
+ROUNDS = {"plain": 12, "privileged": 11, "presence": 11, "shared": 7, "connect": 4, "together": 3, "roster-set": 3, "roster-set-sql": 3}
 
 
 def settle(subject: Subject):

@@ -62,8 +62,7 @@ end
 
 local origin = { type = "component", host = entity };
 local stranger = { type = "component", host = "stranger.lit" };
-local memory = native.presence_memory();
-local token = core.presence_token(presence);
+local viewer = core.watch(entity, native.presence_memory());
 
 local function now()
 	return os.clock() * 1e9;
@@ -98,6 +97,8 @@ end);
 report("judge_roster", 100000, function () return core.judge_roster(origin, get); end);
 report("plan_roster_set, one item", 50000, function () return core.plan_roster_set(juliet, set, roster); end);
 report("roster_result, 5,000 items", 5, function () return core.roster_result(get, juliet, roster); end);
-report("may_see", 200000, function () return core.may_see(entity, "account", "juliet", juliet.."/balcony"); end);
-report("presence_token", 50000, function () return core.presence_token(presence); end);
-report("presence memory: learn and knows", 200000, function () memory.learn(token); return memory.knows(token); end);
+report("viewers: a presence nobody knows", 50000, function () return core.viewers("account", "juliet", presence); end);
+local told, ticket = core.viewers("account", "juliet", presence);
+core.shown(ticket, told);
+report("viewers: one that is known", 50000, function () return core.viewers("account", "juliet", presence); end);
+report("shown", 200000, function () core.shown(ticket, told); return viewer; end);

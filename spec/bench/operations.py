@@ -15,7 +15,8 @@ from functools import partial
 from harness import Prosody
 
 from load import IqResponder, Link, Pinger, wait
-from subjects import ECHO, ENTITIES, HOST, PARTNER, PUSHED, Subject
+from subjects import CROWD, ECHO, ENTITIES, HOST, PARTNER, PUSHED, Subject
+from watching import timers
 
 ENTITY = ENTITIES[0]
 JULIET = f"juliet@{HOST}"
@@ -457,6 +458,87 @@ class Connect(Operation):
         return Done(1, int(entity.count == expected), f"{entity.count:,} presences")
 
 
+class ConnectTogether(Operation):
+    """Entities connect together, as after a restart. Most accounts are offline; their contacts are of another host.
+
+    It is over when the module has nothing left to do.
+    """
+
+    garbage = False
+
+    only = ("ours",)
+    CONTACTS = 30
+    CONTACTS_ONLINE = 20
+    ACCOUNTS_ONLINE = 100
+    #: The host of the contacts. It grants nothing.
+    OTHER = "montague.lit"
+
+    def __init__(self, entities: int, accounts: int):
+        noun = "entity connects" if entities == 1 else "entities connect together"
+        super().__init__(
+            f"connect-{entities}-together", f"{entities} {noun}, {accounts:,} accounts of {self.CONTACTS} contacts", entities, entities
+        )
+        self.connecting = entities
+        self.accounts = accounts
+
+    def prepare(self, subject):
+        if subject.lua("return prosody.bench_is_crowded"):
+            return
+        names = [f"crowd{n}" for n in range(self.accounts)]
+        others = [f"contact{n}" for n in range(self.accounts // 5)]
+        subject.lua(
+            """
+            prosody.bench_is_crowded = true;
+            local rosters = {};
+            for i, name in ipairs(names) do
+                create_user(name, h);
+                local roster = { [false] = { version = 1, pending = {} } };
+                for d = 1, contacts do
+                    local other = others[(i * 7 + d) % #others + 1];
+                    roster[other .. "@" .. there] = { subscription = "both", groups = {} };
+                    rosters[other] = rosters[other] or { [false] = { version = 1, pending = {} } };
+                    rosters[other][name .. "@" .. h] = { subscription = "both", groups = {} };
+                end
+                assert(storagemanager.open(h, "roster"):set(name, roster));
+            end
+            for _, other in ipairs(others) do
+                create_user(other, there);
+                assert(storagemanager.open(there, "roster"):set(other, rosters[other]));
+            end
+            """,
+            names=names,
+            others=others,
+            contacts=self.CONTACTS,
+            h=HOST,
+            there=self.OTHER,
+        )
+        for name in names[: self.ACCOUNTS_ONLINE]:
+            subject.client(f"{name}@{HOST}", roster=False)
+        for other in others[: self.CONTACTS_ONLINE]:
+            subject.client(f"{other}@{self.OTHER}", roster=False)
+
+    def run(self, subject, count, pinger):
+        expected = subject.lua("local n = 0; for _, s in pairs(prosody.full_sessions) do if s.presence then n = n + 1; end end return n")
+        entities = [subject.greet(entity) for entity in CROWD[:count]]
+        for entity in entities:
+            entity.expect(b"<presence")
+        looked = time.monotonic()
+
+        def is_over() -> bool:
+            nonlocal looked
+            if time.monotonic() - looked < 0.1 or not _have(entities, expected):
+                return False
+            looked = time.monotonic()
+            return not timers(subject)
+
+        wait(entities, is_over, PATIENCE, pinger)
+        return Done(count, sum(entity.count == expected for entity in entities), f"{expected:,} presences each")
+
+    def after(self, subject):
+        for entity in CROWD[: self.connecting]:
+            subject.unlink(entity)
+
+
 def groups(quick: bool) -> dict[str, tuple[dict, Callable[[], list[Operation]]]]:
     """Name of a group of operations: the server options they need, and the operations in order."""
     crowd = 200 if quick else 2000
@@ -499,4 +581,7 @@ def groups(quick: bool) -> dict[str, tuple[dict, Callable[[], list[Operation]]]]
         ]),
         "shared": ({"s2s": True}, lambda: [SharedContacts(40)]),
         "connect": ({}, lambda: [Connect(crowd)]),
+        "together": ({"entities": CROWD}, lambda: [
+            ConnectTogether(entities, crowd * 3 // 4) for entities in (1, 20, 100)
+        ]),
     }

@@ -19,8 +19,10 @@ PARTNER = "mantua.lit"
 
 #: Answers, receives, is granted nothing.
 ECHO = "echo.capulet.lit"
-#: Eleven privileged entities that get no roster pushes. The first does what one entity does.
-ENTITIES = tuple(f"entity{number}.capulet.lit" for number in range(11))
+#: Privileged entities that get no roster pushes. The first does what one entity does.
+CROWD = tuple(f"entity{number}.capulet.lit" for number in range(100))
+#: Those that most servers have; only where many connect together there is the whole crowd.
+ENTITIES = CROWD[:11]
 #: A privileged entity with roster pushes, which are the default.
 PUSHED = "pushed.capulet.lit"
 
@@ -97,18 +99,18 @@ class Greeting(RawComponent):
 class Subject(Prosody):
     """One server under test, and the connections of whoever plays with it."""
 
-    def __init__(self, contender: Contender, **options):
+    def __init__(self, contender: Contender, entities: tuple[str, ...] = ENTITIES, **options):
         self.contender = contender
         without = ["mam"] + ([] if contender.plugins is not None else ["privilege"])
         components = {ECHO: {}}
         privileged = {}
         if contender.plugins is not None:
-            for entity in (*ENTITIES, PUSHED):
+            for entity in (*entities, PUSHED):
                 # The community module asks to be loaded on the component too; ours does not mind.
                 components[entity] = {"modules_enabled": ["privilege"]} if contender.plugins == "" else {}
                 privileged[entity] = {**GRANT, **({} if entity == PUSHED else {"roster_push": False})}
         else:
-            components.update({entity: {} for entity in (*ENTITIES, PUSHED)})
+            components.update({entity: {} for entity in (*entities, PUSHED)})
         super().__init__(
             **{
                 "privileged_entities": {HOST: privileged} if privileged else {},

@@ -347,7 +347,7 @@ def test_p3_contacts_the_account_is_subscribed_to(server, stranger, online):
 
 
 def test_p3_strangers_and_former_contacts(server, stranger, romeo):
-    """P3: what somebody sends to an account that is not, or no longer, subscribed to him."""
+    """P3, P8: what somebody sends to an account that is not, or no longer, subscribed to him; that he goes is told."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts = waiting(server, "contacts.lit")
     juliet = server.client(JULIET)
@@ -357,6 +357,7 @@ def test_p3_strangers_and_former_contacts(server, stranger, romeo):
     say(stranger, JULIET)
     assert [p for p in told(contacts) if p[0] != juliet.jid] == [(CONTACT + "/r", None)]
     assert juliet.iq("set", None, query(item(CONTACT, subscription="remove"))).get("type") == "result"
+    assert told(contacts) == [(CONTACT, "unavailable")]
     say(stranger, JULIET, show("away"))
     say(stranger, juliet.jid, type_="unavailable")
     contacts.expect_nothing()
@@ -365,6 +366,7 @@ def test_p3_strangers_and_former_contacts(server, stranger, romeo):
     say(stranger, JULIET, from_=OTHER + "/r")
     assert told(contacts) == [(OTHER + "/r", None)]
     say(stranger, JULIET, type_="unsubscribed", from_=OTHER)
+    assert told(contacts) == [(OTHER, "unavailable")]
     say(stranger, JULIET, show("dnd"), from_=OTHER + "/r")
     contacts.expect_nothing()
 

@@ -23,6 +23,11 @@ for file in "$source"/*.lua; do
 done
 put "$built" "$plugin/$library"
 
+# Libraries of other versions for the same Lua. A server that has loaded one keeps it.
+for file in "$plugin/${library%-*}"-*.so; do
+	[ ! -e "$file" ] || [ "${file##*/}" = "$library" ] || rm -f "$file"
+done
+
 # Parts of the shim that are no more.
 for file in "$plugin"/*.lua; do
 	[ ! -e "$file" ] || [ -e "$source/${file##*/}" ] || rm -f "$file"

@@ -17,15 +17,18 @@ use crate::administration::{self, Domain};
 use crate::envelope::{self, Tag};
 use crate::in_flight::{self, Answer, Ledger, Request};
 use crate::matrix::{self, PermissionMatrix};
-use crate::permission::IqType;
-use crate::presence::{self, Occasion};
+use crate::memory::Todo;
+use crate::permission::{IqType, PresenceAccess};
+use crate::presence::Occasion;
 use crate::roster::{self, IqHead, RosterWriter};
 use crate::verdict::Denial;
+use crate::viewers::{Case, Number, Viewers};
 use crate::{advert, config, iq, message};
 
 struct State {
     matrix: PermissionMatrix,
     ledger: Ledger,
+    viewers: Viewers,
 }
 
 /// What every function of an instance shares.
@@ -55,6 +58,7 @@ pub(super) fn open(
         state: RefCell::new(State {
             matrix: PermissionMatrix::new(host),
             ledger: Ledger::new(prefix),
+            viewers: Viewers::default(),
         }),
     });
     let exports = lua.create_table()?;
@@ -83,8 +87,18 @@ pub(super) fn open(
     export("agree_roster_change", agree_roster_change)?;
     export("roster_push", roster_push)?;
     export("roster_changes", roster_changes)?;
-    export("may_see", may_see)?;
-    export("presence_token", presence_token)?;
+    export("watch", watch)?;
+    export("unwatch", unwatch)?;
+    export("viewers", viewers)?;
+    export("shown", shown)?;
+    export("unfounded", unfounded)?;
+    export("lost", lost)?;
+    export("confirm", confirm)?;
+    export("contacts", contacts)?;
+    export("askers", askers)?;
+    export("asked", asked)?;
+    export("all_asked", all_asked)?;
+    export("needs_round", needs_round)?;
     export("iq_limits", iq_limits)?;
     export("open_request", open_request)?;
     export("cancel_request", cancel_request)?;
@@ -424,29 +438,214 @@ fn roster_changes(core: &Core, lua: &Lua, (before, after, ..): Args) -> LuaResul
     roster::changed(&before, &after).into_lua_multi(lua)
 }
 
-/// `may_see(entity, occasion, username, from)`: whether the entity may be told a presence that is
-/// an "account"'s broadcast or has come to the account from a "contact" (P1, P3, P5, C7).
-fn may_see(core: &Core, lua: &Lua, (entity, occasion, username, from, ..): Args) -> LuaResult<LuaMultiValue> {
-    let entity = convert::text(&entity, "may_see", "entity")?;
-    let occasion = match convert::text(&occasion, "may_see", "occasion")?.as_str() {
-        "account" => Occasion::Account,
-        _ => Occasion::Contact,
-    };
-    let username = convert::text(&username, "may_see", "username")?;
-    let from = convert::text(&from, "may_see", "from")?;
-    let state = core.state.borrow();
-    let matrix = &state.matrix;
-    let may = matrix
-        .grant(&entity)
-        .is_some_and(|grant| presence::may_see(&entity, grant, matrix.host(), occasion, &username, &from));
-    may.into_lua_multi(lua)
+/// The occasion that Lua names.
+fn occasion(value: &LuaValue, function: &str) -> LuaResult<Occasion> {
+    match convert::text(value, function, "occasion")?.as_str() {
+        "account" => Ok(Occasion::Account),
+        "contact" => Ok(Occasion::Contact),
+        _ => Err(convert::wrong(
+            function,
+            "occasion",
+            "\"account\" or \"contact\"",
+            value,
+        )),
+    }
 }
 
-/// `presence_token(stanza)`: the presence in sixteen bytes, for a `presence_memory`.
-fn presence_token(core: &Core, lua: &Lua, (stanza, ..): Args) -> LuaResult<LuaMultiValue> {
-    let stanza = convert::table(stanza, "presence_token", "stanza")?;
-    let token = presences::token(&stanza, &core.keys)?;
-    lua.create_string(token)?.into_lua_multi(lua)
+/// The numbers of some viewers, or `None` for all of them.
+fn among(value: LuaValue, function: &str) -> LuaResult<Option<Vec<Number>>> {
+    match value {
+        LuaValue::Nil => Ok(None),
+        list => presences::numbers(&convert::table(list, function, "among")?, function).map(Some),
+    }
+}
+
+/// A list of viewers as Lua sees it; nil for nobody.
+fn listed(lua: &Lua, viewers: Vec<Number>) -> LuaResult<LuaMultiValue> {
+    if viewers.is_empty() {
+        return LuaNil.into_lua_multi(lua);
+    }
+    lua.create_sequence_from(viewers)?.into_lua_multi(lua)
+}
+
+/// `watch(entity, memory)`: the number of a new viewer, and "tell" where it has to be told who is there,
+/// "confirm" where it may see less than before, or else nil. Nil where the entity may see no presence;
+/// false where the memory cannot be used.
+fn watch(core: &Core, lua: &Lua, (entity, memory, ..): Args) -> LuaResult<LuaMultiValue> {
+    let entity = convert::text(&entity, "watch", "entity")?;
+    let Some(memory) = presences::shared(&memory) else {
+        return false.into_lua_multi(lua);
+    };
+    let State { matrix, viewers, .. } = &mut *core.state.borrow_mut();
+    match matrix.grant(&entity) {
+        Some(grant) if grant.presence != PresenceAccess::None => {
+            let (number, todo) = viewers.enter(&entity, grant, matrix.host(), memory);
+            let todo = match todo {
+                Todo::Nothing => None,
+                Todo::Confirm => Some("confirm"),
+                Todo::Tell => Some("tell"),
+            };
+            (number, todo).into_lua_multi(lua)
+        }
+        _ => LuaNil.into_lua_multi(lua),
+    }
+}
+
+/// `unwatch(viewer, is_revoked)`: the viewer is none any more, because it has gone or is to enter anew;
+/// or because it may see nothing from now on (P4).
+fn unwatch(core: &Core, lua: &Lua, (viewer, is_revoked, ..): Args) -> LuaResult<LuaMultiValue> {
+    let viewer = presences::number(&viewer, "unwatch")?;
+    let is_revoked = matches!(is_revoked, LuaValue::Boolean(true));
+    core.state.borrow_mut().viewers.leave(viewer, is_revoked);
+    ().into_lua_multi(lua)
+}
+
+/// `viewers(occasion, username, stanza, among)`: those who may see a presence and do not know it, and
+/// a ticket for `shown`; nil where there is nothing to do. The presence is an "account"'s broadcast, or
+/// has come to the account from a "contact"; whether the account is subscribed to that contact is the
+/// caller's to find out (P1, P3 to P5, C7). `among` may be a list of viewers to choose from.
+fn viewers(core: &Core, lua: &Lua, (reason, username, stanza, some, ..): Args) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "viewers";
+    let username = convert::text(&username, HERE, "username")?;
+    let stanza = convert::table(stanza, HERE, "stanza")?;
+    let from = LuaTag::stanza(stanza.clone(), &core.keys)
+        .attribute("from")
+        .unwrap_or_default();
+    let case = Case {
+        occasion: occasion(&reason, HERE)?,
+        username: &username,
+        from: &from,
+    };
+    let some = among(some, HERE)?;
+    let State { matrix, viewers, .. } = &mut *core.state.borrow_mut();
+    let print = || presences::fingerprint(&stanza, &core.keys);
+    match viewers.tell(matrix, case, some.as_deref(), print)? {
+        None => LuaNil.into_lua_multi(lua),
+        Some(telling) => (lua.create_sequence_from(telling.viewers)?, telling.ticket).into_lua_multi(lua),
+    }
+}
+
+/// `shown(ticket, viewers)`: these have been told the presence of the ticket.
+fn shown(core: &Core, lua: &Lua, (ticket, told, ..): Args) -> LuaResult<LuaMultiValue> {
+    let ticket = convert::natural(&ticket, "shown", "ticket")?;
+    let told = presences::numbers(&convert::table(told, "shown", "viewers")?, "shown")?;
+    core.state.borrow_mut().viewers.shown(ticket, &told);
+    ().into_lua_multi(lua)
+}
+
+/// `unfounded(occasion, username, jid, present, among)`: those who believe an account, or a contact of
+/// it, available for no reason that holds today, and who have to be told that it is not; nil for nobody.
+/// `present` are the presences that it has.
+fn unfounded(
+    core: &Core,
+    lua: &Lua,
+    (reason, username, jid, present, some, ..): Args,
+) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "unfounded";
+    let username = convert::text(&username, HERE, "username")?;
+    let jid = convert::text(&jid, HERE, "jid")?;
+    let case = Case {
+        occasion: occasion(&reason, HERE)?,
+        username: &username,
+        from: &jid,
+    };
+    let present = presences::senders(&convert::table(present, HERE, "present")?, &core.keys);
+    let some = presences::numbers(&convert::table(some, HERE, "among")?, HERE)?;
+    let state = core.state.borrow();
+    listed(lua, state.viewers.unfounded(&state.matrix, case, &some, &present))
+}
+
+/// `lost(username, contact, others)`: the account is no longer subscribed to the contact; `others`, a list
+/// of usernames, are. Those who believe the contact available and have to be told that it is not; nil
+/// for nobody (P8).
+fn lost(core: &Core, lua: &Lua, (username, contact, others, ..): Args) -> LuaResult<LuaMultiValue> {
+    let username = convert::text(&username, "lost", "username")?;
+    let contact = convert::text(&contact, "lost", "contact")?;
+    let list = convert::table(others, "lost", "others")?;
+    let mut others = Vec::with_capacity(list.raw_len());
+    for index in 1..=list.raw_len() {
+        others.push(convert::text(&list.raw_get(index)?, "lost", "others")?);
+    }
+    let state = core.state.borrow();
+    let case = Case {
+        occasion: Occasion::Contact,
+        username: &username,
+        from: &contact,
+    };
+    listed(lua, state.viewers.lost(&state.matrix, case, &others))
+}
+
+/// `confirm(username, roster, among)`: what these viewers were told of the account and of the contacts it
+/// is subscribed to, and may still see, is known on its account (P4).
+fn confirm(core: &Core, lua: &Lua, (username, stored, some, ..): Args) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "confirm";
+    let username = convert::text(&username, HERE, "username")?;
+    let stored = convert::table(stored, HERE, "roster")?;
+    let some = presences::numbers(&convert::table(some, HERE, "among")?, HERE)?;
+    let subscribed = rosters::subscribed_to(&stored, &core.keys);
+    let state = core.state.borrow();
+    let contacts = subscribed.iter().map(String::as_str);
+    state.viewers.confirm(&state.matrix, &username, contacts, &some);
+    ().into_lua_multi(lua)
+}
+
+/// `contacts(username, roster, among)`: the contacts an account is subscribed to that are still to be
+/// asked on behalf of some of these viewers (P3).
+fn contacts(core: &Core, lua: &Lua, (username, stored, some, ..): Args) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "contacts";
+    let username = convert::text(&username, HERE, "username")?;
+    let stored = convert::table(stored, HERE, "roster")?;
+    let some = presences::numbers(&convert::table(some, HERE, "among")?, HERE)?;
+    let subscribed = rosters::subscribed_to(&stored, &core.keys);
+    let state = core.state.borrow();
+    let contacts = subscribed.iter().map(String::as_str);
+    let worth = state
+        .viewers
+        .worth_asking(&state.matrix, &username, contacts, &some);
+    lua.create_sequence_from(worth)?.into_lua_multi(lua)
+}
+
+/// `askers(username, contact, among)`: those of these viewers for whom the contact is still to be asked
+/// in the name of this account; nil for nobody.
+fn askers(core: &Core, lua: &Lua, (username, contact, some, ..): Args) -> LuaResult<LuaMultiValue> {
+    const HERE: &str = "askers";
+    let username = convert::text(&username, HERE, "username")?;
+    let contact = convert::text(&contact, HERE, "contact")?;
+    let some = presences::numbers(&convert::table(some, HERE, "among")?, HERE)?;
+    let case = Case {
+        occasion: Occasion::Contact,
+        username: &username,
+        from: &contact,
+    };
+    let state = core.state.borrow();
+    listed(lua, state.viewers.askers(&state.matrix, case, &some))
+}
+
+/// `asked(contact, viewers)`: the contact has been asked on behalf of these.
+fn asked(core: &Core, lua: &Lua, (contact, some, ..): Args) -> LuaResult<LuaMultiValue> {
+    let contact = convert::text(&contact, "asked", "contact")?;
+    let some = presences::numbers(&convert::table(some, "asked", "viewers")?, "asked")?;
+    core.state.borrow().viewers.asked(&contact, &some);
+    ().into_lua_multi(lua)
+}
+
+/// `all_asked(viewer)`: everybody has been asked for this viewer, or is to be asked anew.
+fn all_asked(core: &Core, lua: &Lua, (viewer, ..): Args) -> LuaResult<LuaMultiValue> {
+    let viewer = presences::number(&viewer, "all_asked")?;
+    core.state.borrow().viewers.all_asked(viewer);
+    ().into_lua_multi(lua)
+}
+
+/// `needs_round(viewer, is_asking)`: whether all accounts have to be gone through for a viewer, to ask
+/// their contacts if that is done at all, or because it may believe what is not so any more.
+fn needs_round(core: &Core, lua: &Lua, (viewer, is_asking, ..): Args) -> LuaResult<LuaMultiValue> {
+    let viewer = presences::number(&viewer, "needs_round")?;
+    let is_asking = matches!(is_asking, LuaValue::Boolean(true));
+    let state = core.state.borrow();
+    state
+        .viewers
+        .needs_round(&state.matrix, viewer, is_asking)
+        .into_lua_multi(lua)
 }
 
 /// `iq_limits(limit, timeout)`: how many privileged IQs one entity may have in flight, and how many
@@ -549,7 +748,7 @@ fn expire(core: &Core, lua: &Lua, (now, ..): Args) -> LuaResult<LuaMultiValue> {
 fn forget(core: &Core, lua: &Lua, (what, jid, ..): Args) -> LuaResult<LuaMultiValue> {
     let what = convert::text(&what, "forget", "what")?;
     let jid = convert::optional_text(&jid, "forget", "jid")?.unwrap_or_default();
-    let State { matrix, ledger } = &mut *core.state.borrow_mut();
+    let State { matrix, ledger, .. } = &mut *core.state.borrow_mut();
     let requests = match what.as_str() {
         "entity" => ledger.forget_entity(&jid),
         "account" => ledger.forget_account(&jid),

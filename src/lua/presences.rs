@@ -1,4 +1,4 @@
-//! Presence stanzas in sixteen bytes, and the memory of what a connection has been told.
+//! Presence stanzas as fingerprints, and the memory of what a connection has been told.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,38 +8,58 @@ use mlua::prelude::*;
 use super::convert;
 use super::keys::Keys;
 use super::stanza::{owned, string};
+use crate::memory::{Fingerprint, Fingerprinter, Memory, Sender};
 use crate::ns;
-use crate::presence::{Fingerprint, Fingerprinter, Memory};
+use crate::viewers::{Number, SharedMemory};
 
 /// How many senders a connection's memory holds: 16 MiB when it is full.
 const MOST_SENDERS: usize = 1 << 20;
 
-/// `presence_memory()`: a table of functions around an empty memory. It belongs to a connection, and
-/// is shared by all hosts that grant that entity something.
-pub(super) fn memory(lua: &Lua, (): ()) -> LuaResult<LuaTable> {
+/// The memory of a connection, in the hands of the shim, which puts it beside the connection. All
+/// hosts that grant that entity something share it.
+struct PresenceMemory(SharedMemory);
+
+impl LuaUserData for PresenceMemory {}
+
+/// `presence_memory()`: an empty memory.
+pub(super) fn memory(lua: &Lua, (): ()) -> LuaResult<LuaAnyUserData> {
     let memory = Rc::new(RefCell::new(Memory::new(MOST_SENDERS)));
-    let exports = lua.create_table()?;
-    let shared = Rc::clone(&memory);
-    exports.raw_set(
-        "knows",
-        lua.create_function(move |_, token: LuaValue| Ok(shared.borrow().knows(read(&token, "knows")?)))?,
-    )?;
-    exports.raw_set(
-        "learn",
-        lua.create_function(move |_, token: LuaValue| {
-            memory.borrow_mut().learn(read(&token, "learn")?);
-            Ok(())
-        })?,
-    )?;
-    Ok(exports)
+    lua.create_userdata(PresenceMemory(memory))
 }
 
-fn read(token: &LuaValue, function: &str) -> LuaResult<Fingerprint> {
-    let print = match token {
-        LuaValue::String(bytes) => Fingerprint::from_bytes(&bytes.as_bytes()),
-        _ => None,
+/// The memory in a value; `None` where it is nothing of the kind, or was made by another version of
+/// this library.
+pub(super) fn shared(value: &LuaValue) -> Option<SharedMemory> {
+    let LuaValue::UserData(data) = value else {
+        return None;
     };
-    print.ok_or_else(|| convert::wrong(function, "token", "a token of presence_token", token))
+    let memory = data.borrow::<PresenceMemory>().ok()?;
+    Some(Rc::clone(&memory.0))
+}
+
+/// The numbers of viewers in a list.
+pub(super) fn numbers(list: &LuaTable, function: &str) -> LuaResult<Vec<Number>> {
+    let mut numbers = Vec::with_capacity(list.raw_len());
+    for index in 1..=list.raw_len() {
+        numbers.push(number(&list.raw_get(index)?, function)?);
+    }
+    Ok(numbers)
+}
+
+/// The number of a viewer.
+pub(super) fn number(value: &LuaValue, function: &str) -> LuaResult<Number> {
+    let number = convert::natural(value, function, "viewer")?;
+    Number::try_from(number).map_err(|_| convert::wrong(function, "viewer", "the number of a viewer", value))
+}
+
+/// Who sent each of some presences.
+pub(super) fn senders(list: &LuaTable, keys: &Keys) -> Vec<Sender> {
+    let presences = (1..=list.raw_len()).filter_map(|index| list.raw_get::<LuaTable>(index).ok());
+    presences
+        .filter_map(|presence| presence.raw_get::<LuaTable>(&keys.attr).ok())
+        .filter_map(|attr| string(&attr, &keys.from))
+        .map(|from| Sender::new(&from))
+        .collect()
 }
 
 /// What is left to do on the way through a stanza.
@@ -49,11 +69,11 @@ enum Step {
     Leave,
 }
 
-/// The fingerprint of a presence, as bytes. Ignores `to`, `id`, and stamps of delayed delivery,
+/// The fingerprint of a presence. Ignores `to`, `id`, and stamps of delayed delivery,
 /// which change while the presence does not (P4).
 ///
 /// Goes through the whole stanza, however deep, without recursion.
-pub(super) fn token(presence: &LuaTable, keys: &Keys) -> LuaResult<[u8; 16]> {
+pub(super) fn fingerprint(presence: &LuaTable, keys: &Keys) -> LuaResult<Fingerprint> {
     let attr: Option<LuaTable> = presence.raw_get(&keys.attr).ok();
     let attribute = |key| attr.as_ref().and_then(|attr| string(attr, key));
     let from = attribute(&keys.from).unwrap_or_default();
@@ -75,7 +95,7 @@ pub(super) fn token(presence: &LuaTable, keys: &Keys) -> LuaResult<[u8; 16]> {
             }
         }
     }
-    Ok(print.finish().to_bytes())
+    Ok(print.finish())
 }
 
 /// Puts what is inside an element on the stack, so that its first child comes off first.

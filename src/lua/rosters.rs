@@ -83,6 +83,23 @@ pub(super) fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> 
     items
 }
 
+/// The contacts that the account is subscribed to.
+pub(super) fn subscribed_to(stored: &LuaTable, keys: &Keys) -> Vec<String> {
+    let mut contacts = Vec::new();
+    // The closure never fails, and neither does reading a table.
+    let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
+        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
+            && string(&item, &keys.subscription)
+                .and_then(|value| Subscription::parse(&value))
+                .is_some_and(Subscription::includes_to)
+        {
+            contacts.push(owned(&jid));
+        }
+        Ok(())
+    });
+    contacts
+}
+
 /// The item of a contact in a roster that the server has loaded.
 pub(super) fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Current> {
     match roster.raw_get(jid) {

@@ -1,0 +1,107 @@
+-- Turns for long work: all hosts together work for one slice, and then the server has time for others (P6).
+--
+-- Nothing in here belongs to a module. The hosts meet in a plain table, `turns`, and none of them holds
+-- anything of another: a host that is reloaded, or goes without a word, keeps nobody waiting.
+
+local slice_time = 0.002; -- seconds of work between two turns of the event loop
+local slice_pause = 0.01; -- seconds from the end of a slice to the next, whichever host it is for
+local patience = 1; -- seconds after which a host that has not asked for its turn has gone
+local probe_patience = 3; -- the same where it waits to send a probe; that may be one a second
+
+-- Returns the turns of the host `name`; `clock` gives seconds.
+return function (name, turns, clock)
+	turns.queue = turns.queue or {}; -- names of hosts that wait; the first is next
+	turns.asked_at = turns.asked_at or {}; -- name to the time at which the host asked last
+	turns.next_slice_at = turns.next_slice_at or 0;
+	turns.next_probe_at = turns.next_probe_at or 0;
+	turns.probers = turns.probers or {}; -- names of hosts that wait to send a probe
+	turns.probe_asked_at = turns.probe_asked_at or {};
+
+	local slice_end = 0;
+
+	local function leave_queue(queue, asked_at)
+		for i = #queue, 1, -1 do
+			if queue[i] == name then
+				table.remove(queue, i);
+			end
+		end
+		asked_at[name] = nil;
+	end
+
+	-- Puts the host into a queue unless it is there; returns whether it is the first of those that have not gone.
+	local function is_first(queue, asked_at, now, longest)
+		if not asked_at[name] then
+			queue[#queue + 1] = name;
+		end
+		asked_at[name] = now;
+		while queue[1] and now - (asked_at[queue[1]] or 0) > longest do
+			asked_at[table.remove(queue, 1)] = nil;
+		end
+		return queue[1] == name;
+	end
+
+	-- The host wants nothing any more.
+	local function leave()
+		leave_queue(turns.queue, turns.asked_at);
+		leave_queue(turns.probers, turns.probe_asked_at);
+	end
+
+	-- Asks for a slice: 0 where it has begun, or else the seconds until it is worth asking again.
+	local function begin()
+		local now = clock();
+		local is_next = is_first(turns.queue, turns.asked_at, now, patience);
+		-- A clock that was set back must not stop everything.
+		if turns.next_slice_at > now + patience then
+			turns.next_slice_at = now;
+		end
+		if now < turns.next_slice_at then
+			return turns.next_slice_at - now;
+		elseif not is_next then
+			return slice_time;
+		end
+		slice_end = now + slice_time;
+		return 0;
+	end
+
+	local function is_over()
+		return clock() >= slice_end;
+	end
+
+	-- Ends a slice; other hosts come first then.
+	local function finish()
+		leave_queue(turns.queue, turns.asked_at);
+		slice_end = 0;
+		turns.next_slice_at = clock() + slice_pause;
+	end
+
+	-- Asks to send a probe: 0 where it may be sent, or else the seconds until it is worth asking again.
+	local function until_probe()
+		local now = clock();
+		local is_next = is_first(turns.probers, turns.probe_asked_at, now, probe_patience);
+		if turns.next_probe_at > now + probe_patience then
+			turns.next_probe_at = now;
+		end
+		if now < turns.next_probe_at then
+			return turns.next_probe_at - now;
+		end
+		return is_next and 0 or slice_time;
+	end
+
+	-- The probe that was asked for has been sent, at a rate of so many in a second; or is not sent, without a
+	-- rate. What was not used in the time of a pause may be made up for.
+	local function end_probe(rate)
+		leave_queue(turns.probers, turns.probe_asked_at);
+		if rate then
+			turns.next_probe_at = math.max(turns.next_probe_at, clock() - slice_pause) + 1 / rate;
+		end
+	end
+
+	return {
+		begin = begin;
+		is_over = is_over;
+		finish = finish;
+		leave = leave;
+		until_probe = until_probe;
+		end_probe = end_probe;
+	};
+end;

@@ -1,0 +1,336 @@
+//! Who is told presence by a granting host: the connections of entities, each with its memory.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::matrix::{Grant, PermissionMatrix};
+use crate::memory::{Fingerprint, Host, Knowledge, Memory, Sender, Todo};
+use crate::permission::PresenceAccess;
+use crate::presence::{self, Occasion};
+
+/// The memory of a connection, which all granting hosts hold.
+pub type SharedMemory = Rc<RefCell<Memory>>;
+
+/// The number of a viewer. It is never given a second time.
+pub type Number = u32;
+
+/// A presence that is at hand: why, of which account, and from whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Why it is at hand.
+    pub occasion: Occasion,
+    /// The account that sends it, or that it has come to.
+    pub username: &'a str,
+    /// The normalised address of the sender.
+    pub from: &'a str,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    number: Number,
+    entity: String,
+    memory: SharedMemory,
+    host: Host,
+}
+
+/// How many presences may be on their way between [`Viewers::tell`] and [`Viewers::shown`]. More than
+/// one is only where the server had to wait for something in between.
+const MOST_UNDER_WAY: usize = 32;
+
+#[derive(Debug)]
+struct UnderWay {
+    ticket: u64,
+    print: Fingerprint,
+    /// Those who know the presence from another host.
+    informed: Vec<Number>,
+}
+
+/// The viewers of one granting host.
+#[derive(Debug, Default)]
+pub struct Viewers {
+    list: Vec<Viewer>,
+    last_number: Number,
+    last_ticket: u64,
+    under_way: VecDeque<UnderWay>,
+}
+
+/// Those who have to be told a presence, and the ticket under which to say that they were.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// Empty where nobody has to be told, but somebody's knowledge is to be noted.
+    pub viewers: Vec<Number>,
+    /// For [`Viewers::shown`].
+    pub ticket: u64,
+}
+
+impl Viewers {
+    /// A connection of an entity that is granted something. Also returns what is to be done, because it may
+    /// see more or less than when it was last told.
+    pub fn enter(
+        &mut self,
+        entity: &str,
+        grant: &Rc<Grant>,
+        host: &str,
+        memory: SharedMemory,
+    ) -> (Number, Todo) {
+        let (host, todo) = {
+            let mut memory = memory.borrow_mut();
+            let host = memory.host(host);
+            (host, memory.grant(host, Some(grant)))
+        };
+        self.last_number += 1;
+        self.list.push(Viewer {
+            number: self.last_number,
+            entity: entity.to_owned(),
+            memory,
+            host,
+        });
+        (self.last_number, todo)
+    }
+
+    /// The connection has gone, or is a viewer no longer. With `revoked`, the host has taken the grant
+    /// away: what the entity was told is no longer known to it on the host's account.
+    pub fn leave(&mut self, number: Number, revoked: bool) {
+        if revoked && let Some(viewer) = self.get(number) {
+            viewer.memory.borrow_mut().grant(viewer.host, None);
+        }
+        self.list.retain(|viewer| viewer.number != number);
+    }
+
+    /// Who may see a presence and does not know it. `among` leaves out everybody else. `None` where
+    /// there is nothing to do. The fingerprint is only taken where somebody may see the presence.
+    pub fn tell<E>(
+        &mut self,
+        matrix: &PermissionMatrix,
+        case: Case<'_>,
+        among: Option<&[Number]>,
+        print: impl FnOnce() -> Result<Fingerprint, E>,
+    ) -> Result<Option<Telling>, E> {
+        let mut seeing = self.seeing(matrix, case, among).peekable();
+        if seeing.peek().is_none() {
+            return Ok(None);
+        }
+        let print = print()?;
+        let (mut news, mut informed) = (Vec::new(), Vec::new());
+        for viewer in seeing {
+            match viewer.memory.borrow().knowledge(print, viewer.host) {
+                Knowledge::News => news.push(viewer.number),
+                Knowledge::OfOthers => informed.push(viewer.number),
+                Knowledge::Known => {}
+            }
+        }
+        if news.is_empty() && informed.is_empty() {
+            return Ok(None);
+        }
+        self.last_ticket += 1;
+        if self.under_way.len() >= MOST_UNDER_WAY {
+            // Never shown, or told a second time when it comes again.
+            self.under_way.pop_front();
+        }
+        self.under_way.push_back(UnderWay {
+            ticket: self.last_ticket,
+            print,
+            informed,
+        });
+        Ok(Some(Telling {
+            viewers: news,
+            ticket: self.last_ticket,
+        }))
+    }
+
+    /// These viewers have been told the presence of the ticket.
+    pub fn shown(&mut self, ticket: u64, told: &[Number]) {
+        let Some(place) = self.under_way.iter().position(|entry| entry.ticket == ticket) else {
+            return;
+        };
+        let Some(UnderWay { print, informed, .. }) = self.under_way.remove(place) else {
+            return;
+        };
+        for number in told.iter().chain(&informed) {
+            if let Some(viewer) = self.get(*number) {
+                viewer.memory.borrow_mut().learn(print, viewer.host);
+            }
+        }
+    }
+
+    /// Those who believe that an account, or a contact of it, is available, for no reason that holds
+    /// today, and beside whoever is `present`. They have to be told that its bare JID is unavailable,
+    /// which is noted.
+    pub fn unfounded(
+        &self,
+        matrix: &PermissionMatrix,
+        case: Case<'_>,
+        among: &[Number],
+        present: &[Sender],
+    ) -> Vec<Number> {
+        self.seeing(matrix, case, Some(among))
+            .filter(|viewer| viewer.memory.borrow_mut().settle(case.from, present))
+            .map(|viewer| viewer.number)
+            .collect()
+    }
+
+    /// An account is no longer subscribed to a contact, though `others` are. For viewers who may not see
+    /// it on account of one of those, what they were told is forgotten. Those who are left believing the
+    /// contact available; see [`Viewers::unfounded`] (P8).
+    pub fn lost(&self, matrix: &PermissionMatrix, case: Case<'_>, others: &[String]) -> Vec<Number> {
+        self.seeing(matrix, case, None)
+            .filter(|viewer| {
+                !others
+                    .iter()
+                    .any(|username| viewer.may_see(matrix, Case { username, ..case }))
+            })
+            .filter(|viewer| viewer.memory.borrow_mut().forget(case.from, viewer.host))
+            .map(|viewer| viewer.number)
+            .collect()
+    }
+
+    /// An account is what it is and has these contacts: what the viewers were told of it and of them, and
+    /// may still see, is known on this account (P4).
+    pub fn confirm<'c>(
+        &self,
+        matrix: &PermissionMatrix,
+        username: &str,
+        contacts: impl Iterator<Item = &'c str> + Clone,
+        among: &[Number],
+    ) {
+        let account = format!("{username}@{}", matrix.host());
+        for viewer in among.iter().filter_map(|number| self.get(*number)) {
+            let of_account = std::iter::once((Occasion::Account, account.as_str()));
+            let of_contacts = contacts.clone().map(|contact| (Occasion::Contact, contact));
+            for (occasion, from) in of_account.chain(of_contacts) {
+                let case = Case {
+                    occasion,
+                    username,
+                    from,
+                };
+                if viewer.may_see(matrix, case) {
+                    viewer.memory.borrow_mut().confirm(from, viewer.host);
+                }
+            }
+        }
+    }
+
+    /// Those of `among` who are to be told of this contact of an account, and for whom nobody has asked
+    /// it yet.
+    pub fn askers(&self, matrix: &PermissionMatrix, case: Case<'_>, among: &[Number]) -> Vec<Number> {
+        self.asking(matrix, case.username, among)
+            .filter(|viewer| viewer.is_to_ask(matrix, case))
+            .map(|viewer| viewer.number)
+            .collect()
+    }
+
+    /// Which of an account's contacts are worth asking for some of `among`.
+    pub fn worth_asking<'c>(
+        &self,
+        matrix: &PermissionMatrix,
+        username: &str,
+        contacts: impl Iterator<Item = &'c str>,
+        among: &[Number],
+    ) -> Vec<&'c str> {
+        let asking: Vec<&Viewer> = self.asking(matrix, username, among).collect();
+        contacts
+            .filter(|from| {
+                let case = Case {
+                    occasion: Occasion::Contact,
+                    username,
+                    from,
+                };
+                asking.iter().any(|viewer| viewer.is_to_ask(matrix, case))
+            })
+            .collect()
+    }
+
+    /// Whether the accounts have to be gone through for a viewer: to ask contacts, which is `asking`, or
+    /// because it may believe something that is not so any more.
+    pub fn needs_round(&self, matrix: &PermissionMatrix, number: Number, asking: bool) -> bool {
+        self.get(number).is_some_and(|viewer| {
+            let grant = matrix.grant(&viewer.entity);
+            let asks = asking && grant.is_some_and(|grant| grant.presence == PresenceAccess::Roster);
+            asks || viewer.memory.borrow().may_mislead()
+        })
+    }
+
+    /// A contact has been asked on behalf of these.
+    pub fn asked(&self, contact: &str, numbers: &[Number]) {
+        for viewer in numbers.iter().filter_map(|number| self.get(*number)) {
+            viewer.memory.borrow_mut().note_asked(contact, viewer.host);
+        }
+    }
+
+    /// Everybody has been asked on behalf of this viewer, or all are to be asked anew.
+    pub fn all_asked(&self, number: Number) {
+        if let Some(viewer) = self.get(number) {
+            viewer.memory.borrow_mut().forget_asked(viewer.host);
+        }
+    }
+
+    fn get(&self, number: Number) -> Option<&Viewer> {
+        let place = self
+            .list
+            .binary_search_by_key(&number, |viewer| viewer.number)
+            .ok()?;
+        self.list.get(place)
+    }
+
+    fn seeing<'v>(
+        &'v self,
+        matrix: &'v PermissionMatrix,
+        case: Case<'v>,
+        among: Option<&'v [Number]>,
+    ) -> impl Iterator<Item = &'v Viewer> {
+        let of_list = among.is_none().then_some(&self.list).into_iter().flatten();
+        let of_some = among.into_iter().flatten().filter_map(|number| self.get(*number));
+        of_list
+            .chain(of_some)
+            .filter(move |viewer| viewer.may_see(matrix, case))
+    }
+
+    fn asking<'v>(
+        &'v self,
+        matrix: &'v PermissionMatrix,
+        username: &'v str,
+        among: &'v [Number],
+    ) -> impl Iterator<Item = &'v Viewer> {
+        among
+            .iter()
+            .filter_map(|number| self.get(*number))
+            .filter(move |viewer| {
+                matrix.grant(&viewer.entity).is_some_and(|grant| {
+                    grant.presence == PresenceAccess::Roster && grant.scope.covers(username)
+                })
+            })
+    }
+}
+
+impl Viewer {
+    fn may_see(&self, matrix: &PermissionMatrix, case: Case<'_>) -> bool {
+        matrix.grant(&self.entity).is_some_and(|grant| {
+            presence::may_see(
+                &self.entity,
+                grant,
+                matrix.host(),
+                case.occasion,
+                case.username,
+                case.from,
+            )
+        })
+    }
+
+    /// Whether the contact is still to be asked. What may not be seen is noted as asked, so that the
+    /// question is not put again for each account that shares the contact.
+    fn is_to_ask(&self, matrix: &PermissionMatrix, case: Case<'_>) -> bool {
+        if self.memory.borrow().has_asked(case.from, self.host) {
+            return false;
+        }
+        let may = self.may_see(matrix, case);
+        if !may {
+            self.memory.borrow_mut().note_asked(case.from, self.host);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+#[path = "viewers_tests.rs"]
+mod tests;
