@@ -12,12 +12,13 @@ use std::process::ExitCode;
 use common::{AsWritten, ENTITY, HOST, JULIET, SENDER, TestServer};
 use criterion::{BatchSize, Criterion, Throughput};
 use minidom::Element;
-use privilege_native::address::CrateNormaliser;
+use privilege_native::address::{CrateNormaliser, Normaliser};
 use privilege_native::config::{self, Value};
-use privilege_native::in_flight::{Ledger, Request};
-use privilege_native::matrix::{Grant, PermissionMatrix, Sender};
+use privilege_native::ledger::{Entry, Ledger};
+use privilege_native::matrix::{Grant, PermissionMatrix};
 use privilege_native::memory::{Fingerprint, Fingerprinter, Memory};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
+use privilege_native::request::{Request, Sender};
 use privilege_native::roster::{self, IqHead, Item, RosterWriter, Subscription};
 use privilege_native::{envelope, iq, message, ns};
 
@@ -64,6 +65,14 @@ fn privileged_iq() -> String {
     )
 }
 
+fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+    Request {
+        sender,
+        stanza,
+        normaliser,
+    }
+}
+
 fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
     let matrix = matrix();
     let message: Element = privileged_message().parse()?;
@@ -79,13 +88,19 @@ fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
         b.iter(|| envelope::read_message(black_box(&&message)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &AsWritten).is_ok());
+        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(&&message), &AsWritten)).is_ok());
     });
     group.bench_function("judge, addresses normalised by the jid crate", |b| {
-        b.iter(|| message::judge(&matrix, &SENDER, black_box(&&message), &CrateNormaliser).is_ok());
+        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(&&message), &CrateNormaliser)).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| message::judge(&matrix, &stranger, black_box(&&message), &CrateNormaliser).is_err());
+        b.iter(|| {
+            message::judge(
+                &matrix,
+                &request(stranger, black_box(&&message), &CrateNormaliser),
+            )
+            .is_err()
+        });
     });
     group.finish();
 
@@ -94,10 +109,10 @@ fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
         b.iter(|| envelope::read_iq(black_box(&&iq)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| iq::judge(&matrix, &SENDER, JULIET, "get", black_box(&&iq), &AsWritten).is_ok());
+        b.iter(|| iq::judge(&matrix, &request(SENDER, black_box(&&iq), &AsWritten)).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| iq::judge(&matrix, &stranger, JULIET, "get", black_box(&&iq), &AsWritten).is_err());
+        b.iter(|| iq::judge(&matrix, &request(stranger, black_box(&&iq), &AsWritten)).is_err());
     });
     group.finish();
     Ok(())
@@ -210,8 +225,8 @@ fn presence(c: &mut Criterion) {
     group.finish();
 }
 
-fn request(number: usize) -> Request {
-    Request {
+fn entry(number: usize) -> Entry {
+    Entry {
         entity: ENTITY.to_owned(),
         reply_to: ENTITY.to_owned(),
         outer_id: format!("outer-{number}"),
@@ -229,12 +244,12 @@ fn ledger(c: &mut Criterion) {
     for number in 1..IN_FLIGHT {
         now += 1;
         // The limit leaves room.
-        let _ = ledger.open(now, request(number));
+        let _ = ledger.open(now, entry(number));
     }
     let mut group = c.benchmark_group("ledger with 10,000 in flight");
     group.bench_function("open and answer", |b| {
         b.iter_batched(
-            || request(0),
+            || entry(0),
             |request| {
                 now += 1;
                 ledger

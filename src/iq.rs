@@ -1,68 +1,38 @@
 //! The judgement over a privileged IQ (Q1, Q2, C4, M8, N1).
 
-use crate::address::{self, Address, Normaliser};
+use crate::address::{self, Address};
 use crate::administration::Domain;
 use crate::envelope::{self, Tag};
 use crate::forgery;
-use crate::matrix::{PermissionMatrix, Sender};
+use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
+use crate::request::{Permit, Request};
 use crate::verdict::Denial;
 
-/// A privileged IQ that may be sent, provided that the account exists and does not administer
-/// [`Permit::unless_administrator_of`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permit {
-    /// The account's username, to be looked up.
-    pub username: String,
-    /// The account's bare JID: the judged sender.
-    pub account: String,
-    /// The judged recipient; `None` where it was left out, which is the account itself.
-    pub to: Option<String>,
-    /// The id the entity gave the inner IQ.
-    pub id: String,
-    /// What the account must not administer (N1); `None` where that does not matter.
-    pub unless_administrator_of: Option<Domain>,
-}
-
-/// Judges an IQ request of type `kind` that was addressed to `to`, normalised, and carries a
-/// `<privileged_iq/>`.
+/// Judges an IQ request that carries a `<privileged_iq/>`.
 ///
-/// Gives the permit and the inner IQ. Whether the account exists is the caller's to find out; where
-/// it does not, [`no_account`] is the answer.
-pub fn judge<T: Tag>(
-    matrix: &PermissionMatrix,
-    sender: &Sender<'_>,
-    to: &str,
-    kind: &str,
-    stanza: &T,
-    normaliser: &dyn Normaliser,
-) -> Result<(Permit, T), Denial> {
+/// Returns the permit with the inner IQ in it. A permit has conditions that only the server can check; where the
+/// account does not exist, [`no_account`] is the answer.
+pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
-    let grant = matrix
-        .grant_of(sender)
-        .filter(|grant| !grant.iq.is_empty())
-        .ok_or_else(|| {
-            Denial::forbidden(
-                "Q1",
-                format!("{host} does not grant you to send IQs in the name of its accounts (iq = {{ ... }})"),
-            )
-        })?;
-    let outer = Address::from_normalised(to)
-        .filter(|to| to.is_bare() && to.domain() == host)
-        .ok_or_else(|| no_account(host))?;
-    let username = outer.node().ok_or_else(|| no_account(host))?;
-    if !grant.scope.covers(username) {
-        return Err(no_account(host));
-    }
-    let (envelope, inner) = envelope::read_iq(stanza)?;
+    let missing = || {
+        Denial::forbidden(
+            "Q1",
+            format!("{host} does not grant you to send IQs in the name of its accounts (iq = {{ ... }})"),
+        )
+    };
+    let grant = request.grant(matrix, |grant| !grant.iq.is_empty(), missing)?;
+    let account = request.account(host, grant, || no_account(host))?;
+    let (envelope, inner) = envelope::read_iq(request.stanza)?;
     if envelope.namespace != ns::CLIENT {
         return Err(Denial::forbidden(
             "Q1",
             "the inner <iq/> has to be in the namespace jabber:client",
         ));
     }
-    let kind = IqType::parse(kind)
+    let kind = request
+        .kind()
         .filter(|kind| envelope.kind.as_deref() == Some(kind.as_str()))
         .ok_or_else(|| {
             Denial::forbidden(
@@ -81,24 +51,24 @@ pub fn judge<T: Tag>(
         ));
     }
     if let Some(from) = &envelope.from
-        && Address::normalise(from, normaliser).as_ref() != Some(&outer)
+        && Address::normalise(from, request.normaliser).as_ref() != Some(&account.jid)
     {
         return Err(Denial::forbidden(
             "Q1",
             "the \"from\" of the inner <iq/> has to be the \"to\" of the outer one, or absent",
         ));
     }
-    let to = address::recipient(envelope.to, normaliser, "Q3")?;
-    forgery::check_iq(&envelope.payload_namespace, kind, outer.as_str(), to.as_deref())?;
-    let addressed = || address::domain(to.as_deref().unwrap_or(outer.as_str()));
-    let permit = Permit {
-        username: username.to_owned(),
-        account: outer.as_str().to_owned(),
+    let to = address::recipient(envelope.to, request.normaliser, "Q3")?;
+    let own = account.jid.as_str();
+    forgery::check_iq(&envelope.payload_namespace, kind, own, to.as_deref())?;
+    let addressed = || address::domain(to.as_deref().unwrap_or(own));
+    Ok(Permit {
+        stanza: Some(inner),
         unless_administrator_of: administered(&envelope.payload_namespace, kind, addressed),
         to,
-        id: envelope.id,
-    };
-    Ok((permit, inner))
+        inner_id: Some(envelope.id),
+        ..Permit::for_account(account)
+    })
 }
 
 /// What an account must not administer if it is to send this payload (N1).
@@ -147,6 +117,7 @@ mod tests {
     use crate::address::CrateNormaliser;
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
+    use crate::request::Sender;
     use crate::verdict::Condition;
     use minidom::Element;
 
@@ -167,15 +138,20 @@ mod tests {
         }
     }
 
-    fn judged(grant: Grant, to: &str, kind: &str, inner: &str) -> Result<Permit, Denial> {
+    fn judged(grant: Grant, to: &str, kind: &str, inner: &str) -> Result<Permit<()>, Denial> {
         let mut matrix = PermissionMatrix::new("capulet.lit");
         matrix.insert("pubsub.capulet.lit".into(), grant);
         let stanza: Element = format!(
-            "<iq xmlns='jabber:client' id='o'><privileged_iq xmlns='urn:xmpp:privilege:2'>{inner}</privileged_iq></iq>"
+            "<iq xmlns='jabber:client' id='o' to='{to}' type='{kind}'><privileged_iq xmlns='urn:xmpp:privilege:2'>{inner}</privileged_iq></iq>"
         )
         .parse()
         .unwrap();
-        judge(&matrix, &SENDER, to, kind, &&stanza, &CrateNormaliser).map(|(permit, _)| permit)
+        let request = Request {
+            sender: SENDER,
+            stanza: &&stanza,
+            normaliser: &CrateNormaliser,
+        };
+        judge(&matrix, &request).map(Permit::without_stanza)
     }
 
     fn inner(attributes: &str) -> String {
@@ -185,7 +161,7 @@ mod tests {
     #[test]
     fn q3_the_recipient_may_be_anybody_or_absent() {
         let permit = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set'")).unwrap();
-        assert_eq!((permit.username.as_str(), permit.to), ("juliet", None));
+        assert_eq!((permit.username.as_deref(), permit.to), (Some("juliet"), None));
         let permit = judged(
             grant(),
             "juliet@capulet.lit",

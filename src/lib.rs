@@ -3,7 +3,7 @@
 //! Everything that decides is here, and none of it knows Lua: [`config`] compiles the administrator's
 //! options into the [`matrix`], [`envelope`] reads the fixed-depth shape of a privileged stanza,
 //! [`message`], [`iq`] and [`roster`] each hold one judgement, [`forgery`] and [`administration`] what no grant
-//! allows, [`in_flight`] keeps the privileged IQs that wait for an answer, [`viewers`] and [`memory`] who is told
+//! allows, [`ledger`] keeps the privileged IQs that wait for an answer, [`viewers`] and [`memory`] who is told
 //! presence and what each has been told. A judgement is a value: a permit, or a [`verdict::Denial`].
 //!
 //! The `lua` module, present with one of the `luaXX` features, translates between this and the
@@ -15,14 +15,16 @@ pub mod advert;
 pub mod config;
 pub mod envelope;
 pub mod forgery;
-pub mod in_flight;
+
 pub mod iq;
+pub mod ledger;
 pub mod matrix;
 pub mod memory;
 pub mod message;
 pub mod ns;
 pub mod permission;
 pub mod presence;
+pub mod request;
 pub mod roster;
 pub mod verdict;
 pub mod viewers;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::address;
 use crate::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
+use crate::request::Sender;
 use crate::verdict::Denial;
 
 /// The accounts of the granting host that a grant covers (C7).
@@ -140,50 +140,6 @@ impl Grant {
             grant.presence = PresenceAccess::None;
         }
         grant
-    }
-}
-
-/// Who sent a stanza, as the server vouches for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender<'a> {
-    /// The type of the session it came in on: `component`, `c2s`, or another, which is nobody.
-    pub session_type: &'a str,
-    /// The host of that session.
-    pub host: &'a str,
-    /// The username of that session, for `c2s`.
-    pub username: Option<&'a str>,
-    /// The normalised `from` of the stanza.
-    pub from: &'a str,
-    /// Whether this is itself a stanza sent in the name of an account (M6).
-    pub acting: bool,
-}
-
-impl Sender<'_> {
-    /// The JID a grant may be for, or `None` where the sender cannot be a privileged entity.
-    ///
-    /// A component is the entity only under its own name, not under the addresses behind it: a
-    /// gateway relays stanzas of strangers as `somebody@gateway`, and those must not inherit what
-    /// the gateway itself may do.
-    pub fn entity(&self) -> Option<&str> {
-        if self.acting {
-            return None;
-        }
-        match (self.session_type, self.username) {
-            ("component", _) if self.from == self.host => Some(self.from),
-            ("c2s", Some(username)) => {
-                let from = address::bare(self.from);
-                match from.split_once('@') {
-                    Some((node, domain)) if node == username && domain == self.host => Some(from),
-                    _ => None,
-                }
-            }
-            _ => None,
-        }
-    }
-
-    /// The domain that is the entity's own: that of a component. An account has none.
-    pub fn own_domain(&self) -> Option<&str> {
-        self.entity().filter(|entity| !entity.contains('@'))
     }
 }
 

@@ -1,51 +1,31 @@
 //! The judgement over a privileged message (M2, M4 to M8, N1).
 
-use crate::address::{self, Address, Normaliser};
+use crate::address::{self, Address};
 use crate::administration::Domain;
 use crate::envelope::{self, Tag};
 use crate::forgery;
-use crate::matrix::{PermissionMatrix, Sender};
+use crate::matrix::PermissionMatrix;
 use crate::permission::MessageAccess;
+use crate::request::{Permit, Request};
 use crate::verdict::Denial;
-
-/// A privileged message that may be sent, provided that the account exists and does not administer
-/// [`Permit::unless_administrator_of`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permit {
-    /// The judged sender: a bare JID of the granting host, or the host itself.
-    pub from: String,
-    /// The judged recipient; `None` where the account writes to itself by leaving it out.
-    pub to: Option<String>,
-    /// The account, to be looked up; `None` for the host itself (M3).
-    pub username: Option<String>,
-    /// What the account must not administer (N1); `None` where that does not matter.
-    pub unless_administrator_of: Option<Domain>,
-}
 
 /// Judges a message that was addressed to the granting host and carries a privileged wrapper.
 ///
-/// Gives the permit and the forwarded message. Whether the account exists is the caller's to find
-/// out; where it does not, [`no_account`] is the answer.
-pub fn judge<T: Tag>(
-    matrix: &PermissionMatrix,
-    sender: &Sender<'_>,
-    stanza: &T,
-    normaliser: &dyn Normaliser,
-) -> Result<(Permit, T), Denial> {
+/// Returns the permit with the forwarded message in it. A permit has conditions that only the server can check;
+/// where the account does not exist, [`no_account`] is the answer.
+pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
-    let grant = matrix
-        .grant_of(sender)
-        .filter(|grant| grant.message == MessageAccess::Outgoing)
-        .ok_or_else(|| {
-            Denial::forbidden(
-                "M7",
-                format!("{host} does not grant you to send messages (message = \"outgoing\")"),
-            )
-        })?;
-    let (envelope, inner) = envelope::read_message(stanza)?;
+    let missing = || {
+        Denial::forbidden(
+            "M7",
+            format!("{host} does not grant you to send messages (message = \"outgoing\")"),
+        )
+    };
+    let grant = request.grant(matrix, |grant| grant.message == MessageAccess::Outgoing, missing)?;
+    let (envelope, inner) = envelope::read_message(request.stanza)?;
     let from = envelope
         .from
-        .and_then(|from| Address::normalise(&from, normaliser))
+        .and_then(|from| Address::normalise(&from, request.normaliser))
         .filter(|from| from.is_bare() && from.domain() == host)
         .ok_or_else(|| no_account(host))?;
     let username = from.node().map(str::to_owned);
@@ -55,7 +35,7 @@ pub fn judge<T: Tag>(
     {
         return Err(no_account(host));
     }
-    let to = address::recipient(envelope.to, normaliser, "M5")?;
+    let to = address::recipient(envelope.to, request.normaliser, "M5")?;
     if to.is_none() && username.is_none() {
         return Err(Denial::bad_request(
             "M3",
@@ -66,18 +46,18 @@ pub fn judge<T: Tag>(
     if username.is_none() {
         forgery::check_message_of_host(&inner)?;
     } else if is_to_self {
-        forgery::check_message_to_self(&inner, from.as_str(), sender.own_domain(), normaliser)?;
+        let own_domain = request.sender.own_domain();
+        forgery::check_message_to_self(&inner, from.as_str(), own_domain, request.normaliser)?;
     }
     let unless_administrator_of = username.as_ref().and(to.as_deref()).and_then(host_addressed);
-    Ok((
-        Permit {
-            from: from.into_string(),
-            to,
-            username,
-            unless_administrator_of,
-        },
-        inner,
-    ))
+    Ok(Permit {
+        stanza: Some(inner),
+        account: from.into_string(),
+        to,
+        username,
+        unless_administrator_of,
+        inner_id: None,
+    })
 }
 
 /// The host that a message to it administers, such as one to `host/announce/online`.
@@ -106,6 +86,7 @@ mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
     use crate::matrix::{Grant, Scope};
+    use crate::request::Sender;
     use crate::verdict::Condition;
     use minidom::Element;
 
@@ -134,17 +115,26 @@ mod tests {
         acting: false,
     };
 
-    fn judge_from(grant: Grant, from: &str, to: &str) -> Result<Permit, Denial> {
+    fn judged(matrix: &PermissionMatrix, sender: Sender<'_>, stanza: &Element) -> Result<Permit<()>, Denial> {
+        let request = Request {
+            sender,
+            stanza: &stanza,
+            normaliser: &CrateNormaliser,
+        };
+        judge(matrix, &request).map(Permit::without_stanza)
+    }
+
+    fn judge_from(grant: Grant, from: &str, to: &str) -> Result<Permit<()>, Denial> {
         let stanza = wrap(&format!(
             "<message xmlns='jabber:client' from='{from}' to='{to}'/>"
         ));
-        judge(&matrix(grant), &SENDER, &&stanza, &CrateNormaliser).map(|(permit, _)| permit)
+        judged(&matrix(grant), SENDER, &stanza)
     }
 
     #[test]
     fn m5_the_judged_addresses_are_the_normalised_ones() {
         let permit = judge_from(outgoing(), "Juliet@CAPULET.lit", "Romeo@Montague.LIT/Orchard").unwrap();
-        assert_eq!(permit.from, "juliet@capulet.lit");
+        assert_eq!(permit.account, "juliet@capulet.lit");
         assert_eq!(permit.username.as_deref(), Some("juliet"));
         assert_eq!(permit.to.as_deref(), Some("romeo@montague.lit/Orchard"));
     }
@@ -167,21 +157,21 @@ mod tests {
             );
         }
         let stanza = wrap("<message xmlns='jabber:client' to='romeo@montague.lit'/>");
-        let denial = judge(&matrix(outgoing()), &SENDER, &&stanza, &CrateNormaliser).unwrap_err();
+        let denial = judged(&matrix(outgoing()), SENDER, &stanza).unwrap_err();
         assert_eq!(denial.rule, "M2");
     }
 
     #[test]
     fn m3_the_host_itself_is_no_account() {
         let permit = judge_from(outgoing(), "capulet.lit", "juliet@capulet.lit").unwrap();
-        assert_eq!((permit.from.as_str(), permit.username), ("capulet.lit", None));
+        assert_eq!((permit.account.as_str(), permit.username), ("capulet.lit", None));
     }
 
-    fn judge_inner(from: &str, to: &str, content: &str) -> Result<Permit, Denial> {
+    fn judge_inner(from: &str, to: &str, content: &str) -> Result<Permit<()>, Denial> {
         let stanza = wrap(&format!(
             "<message xmlns='jabber:client' from='{from}'{to}>{content}</message>"
         ));
-        judge(&matrix(outgoing()), &SENDER, &&stanza, &CrateNormaliser).map(|(permit, _)| permit)
+        judged(&matrix(outgoing()), SENDER, &stanza)
     }
 
     #[test]
@@ -280,10 +270,10 @@ mod tests {
                     ..SENDER
                 },
             ] {
-                let denial = judge(&matrix(outgoing()), &sender, &&stanza, &CrateNormaliser).unwrap_err();
+                let denial = judged(&matrix(outgoing()), sender, &stanza).unwrap_err();
                 assert_eq!((denial.condition, denial.rule), (Condition::Forbidden, "M7"));
             }
-            let denial = judge(&matrix(Grant::default()), &SENDER, &&stanza, &CrateNormaliser).unwrap_err();
+            let denial = judged(&matrix(Grant::default()), SENDER, &stanza).unwrap_err();
             assert_eq!(denial.rule, "M7");
         }
     }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::address::{Address, Normaliser};
 use crate::envelope::Tag;
-use crate::matrix::{PermissionMatrix, Sender};
+use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
+use crate::request::{Permit, Request};
 use crate::verdict::{Condition, Denial, ErrorType};
 use crate::xml::Writer;
 
@@ -144,18 +145,13 @@ pub struct Change {
     pub gains_to: bool,
 }
 
-/// Judges a roster request of type `kind` addressed to `to`, normalised; gives the username of the
-/// account, whose existence is the caller's to find out; where it does not exist, [`no_account`] is
-/// the answer.
+/// Judges a roster request. The type of the stanza says whether it is a get or a set.
 ///
-/// Looks at nothing but the addresses and the grant, so it is cheap for those who have none (R6).
-pub fn judge(
-    matrix: &PermissionMatrix,
-    sender: &Sender<'_>,
-    to: &str,
-    kind: IqType,
-) -> Result<String, Denial> {
+/// Looks at nothing but the addresses, the id and the grant, so it is cheap for those who have none (R6). Where the
+/// account does not exist, [`no_account`] is the answer.
+pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
+    let kind = request.kind().unwrap_or(IqType::Set);
     let forbidden = || {
         Denial::forbidden(
             "R6",
@@ -165,18 +161,13 @@ pub fn judge(
             ),
         )
     };
-    let grant = matrix
-        .grant_of(sender)
-        .filter(|grant| grant.roster.allows(kind))
-        .ok_or_else(forbidden)?;
-    let account = Address::from_normalised(to)
-        .filter(|to| to.is_bare() && to.domain() == host)
-        .ok_or_else(forbidden)?;
-    let username = account.node().ok_or_else(forbidden)?;
-    if !grant.scope.covers(username) {
-        return Err(forbidden());
+    let grant = request.grant(matrix, |grant| grant.roster.allows(kind), forbidden)?;
+    let account = request.account(host, grant, forbidden)?;
+    if request.stanza.attribute("id").is_none() {
+        // Nobody could tell what the answer is to.
+        return Err(Denial::bad_request("R4", "the <iq/> has no id"));
     }
-    Ok(username.to_owned())
+    Ok(Permit::for_account(account))
 }
 
 /// The answer where the account does not exist (R4).
@@ -187,6 +178,18 @@ pub fn no_account() -> Denial {
         "R4",
         "there is no such account",
     )
+}
+
+/// Reads a roster set, the whole stanza, for the account with the bare JID `account`; see [`read_set`].
+pub fn read_stanza<T: Tag>(
+    stanza: &T,
+    account: &str,
+    normaliser: &dyn Normaliser,
+) -> Result<Vec<ItemSet>, Denial> {
+    let query = stanza
+        .child(0)
+        .ok_or_else(|| Denial::bad_request("R4", "there is no <query/>"))?;
+    read_set(&query, account, normaliser)
 }
 
 /// Reads the `<query/>` of a roster set for the account with the bare JID `account` (R2 to R4).

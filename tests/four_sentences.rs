@@ -20,9 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use minidom::Element;
 use privilege_native::address::{CrateNormaliser, Normaliser};
 use privilege_native::administration::Domain;
-use privilege_native::matrix::{Grant, PermissionMatrix, Scope, Sender};
-use privilege_native::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
+use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
+use privilege_native::permission::{Access, MessageAccess, PresenceAccess, Protocol};
 use privilege_native::presence::Occasion;
+use privilege_native::request::{Permit, Request, Sender};
 use privilege_native::verdict::Denial;
 use privilege_native::{iq, message, ns, presence, roster};
 use proptest::prelude::*;
@@ -220,9 +221,16 @@ fn iq_stanza(ask: &Ask, dress: &Dress) -> Element {
             ("to", ask.to),
         ],
     );
+    let outer = attributes(
+        dress,
+        &[
+            ("id", Some("o")),
+            ("type", Some(ask.kind)),
+            ("to", Some(ask.account)),
+        ],
+    );
     parsed(&format!(
-        "<iq xmlns='jabber:client' id='o'{}>{space}<privileged_iq xmlns='urn:xmpp:privilege:2'>{space}<iq xmlns='jabber:client'{inner}>{space}{payload}</iq></privileged_iq></iq>",
-        attributes(dress, &[])
+        "<iq xmlns='jabber:client'{outer}>{space}<privileged_iq xmlns='urn:xmpp:privilege:2'>{space}<iq xmlns='jabber:client'{inner}>{space}{payload}</iq></privileged_iq></iq>"
     ))
 }
 
@@ -230,9 +238,9 @@ fn iq_stanza(ask: &Ask, dress: &Dress) -> Element {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Decisions {
-    message: Result<message::Permit, Denial>,
-    iq: Result<iq::Permit, Denial>,
-    roster: Result<String, Denial>,
+    message: Result<Permit<()>, Denial>,
+    iq: Result<Permit<()>, Denial>,
+    roster: Result<Permit<()>, Denial>,
     presence: [bool; 2],
 }
 
@@ -249,6 +257,14 @@ impl Decisions {
     }
 }
 
+fn request<'a, T>(sender: &Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+    Request {
+        sender: *sender,
+        stanza,
+        normaliser,
+    }
+}
+
 fn decide_with(
     matrix: &PermissionMatrix,
     ask: &Ask,
@@ -257,7 +273,6 @@ fn decide_with(
 ) -> Decisions {
     let sender = ask.who.sender();
     let (message, iq) = (message_stanza(ask, dress), iq_stanza(ask, dress));
-    let kind = IqType::parse(ask.kind).unwrap_or(IqType::Set);
     let username = ask.account.split('@').next().unwrap_or_default();
     let entity = sender.entity().unwrap_or_default();
     let may_see = |occasion, from| {
@@ -266,9 +281,9 @@ fn decide_with(
             .is_some_and(|grant| presence::may_see(entity, grant, HOST, occasion, username, from))
     };
     Decisions {
-        message: message::judge(matrix, &sender, &&message, normaliser).map(|(permit, _)| permit),
-        iq: iq::judge(matrix, &sender, ask.account, ask.kind, &&iq, normaliser).map(|(permit, _)| permit),
-        roster: roster::judge(matrix, &sender, ask.account, kind),
+        message: message::judge(matrix, &request(&sender, &&message, normaliser)).map(Permit::without_stanza),
+        iq: iq::judge(matrix, &request(&sender, &&iq, normaliser)).map(Permit::without_stanza),
+        roster: roster::judge(matrix, &request(&sender, &&iq, normaliser)).map(Permit::without_stanza),
         presence: [
             may_see(Occasion::Account, "juliet@capulet.lit/balcony"),
             may_see(Occasion::Contact, "romeo@montague.lit/orchard"),
@@ -1029,7 +1044,7 @@ fn malformed_means_deny() {
             ("message", "jabber:client"),
         ];
         for (what, stanza) in spoiled(&message_stanza(&ask, &dress), &path) {
-            let judged = message::judge(&matrix, &sender, &&stanza, &CrateNormaliser);
+            let judged = message::judge(&matrix, &request(&sender, &&stanza, &CrateNormaliser));
             prop_assert!(judged.is_err(), "{}: {}", what, String::from(&stanza));
             tried.set(tried.get() + 1);
         }
@@ -1039,14 +1054,7 @@ fn malformed_means_deny() {
             ("query", ask.namespace),
         ];
         for (what, stanza) in spoiled(&iq_stanza(&ask, &dress), &path) {
-            let judged = iq::judge(
-                &matrix,
-                &sender,
-                ask.account,
-                ask.kind,
-                &&stanza,
-                &CrateNormaliser,
-            );
+            let judged = iq::judge(&matrix, &request(&sender, &&stanza, &CrateNormaliser));
             // What a payload is called is its own affair.
             prop_assert!(
                 judged.is_err() || what == "query renamed",

@@ -1,21 +1,24 @@
 //! Any XML at all through the readers and the judgements: nothing panics, and whatever is allowed is
 //! what may be allowed.
 #![expect(
+    clippy::expect_used,
     clippy::panic,
     reason = "a helper that cannot build its case has to fail the test"
 )]
 
 mod common;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use common::{AsWritten, ENTITY, HOST, JULIET, SENDER};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 use privilege_native::address::{Address, CrateNormaliser, Normaliser};
-use privilege_native::envelope;
-use privilege_native::matrix::{Grant, PermissionMatrix, Scope, Sender};
-use privilege_native::permission::{Access, IqType, MessageAccess, PresenceAccess};
+use privilege_native::envelope::{self, Tag};
+use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
+use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
+use privilege_native::request::{Request, Sender};
 use privilege_native::roster::{self, Wish};
 use privilege_native::{iq, message, ns};
 use proptest::prelude::*;
@@ -280,16 +283,63 @@ fn one_more(count: &Cell<u32>) {
     count.set(count.get() + 1);
 }
 
+/// A stanza under another `to` and `type`. A copy of a deep one would overflow the stack.
+struct Addressed<'a> {
+    element: &'a Element,
+    head: Option<(&'a str, &'a str)>,
+}
+
+impl Tag for Addressed<'_> {
+    fn name(&self) -> String {
+        Tag::name(&self.element)
+    }
+
+    fn namespace(&self) -> Cow<'_, str> {
+        Tag::namespace(&self.element)
+    }
+
+    fn attribute(&self, name: &str) -> Option<String> {
+        match (self.head, name) {
+            (Some((to, _)), "to") => Some(to.to_owned()),
+            (Some((_, kind)), "type") => Some(kind.to_owned()),
+            _ => self.element.attribute(name),
+        }
+    }
+
+    fn child_count(&self) -> usize {
+        self.element.child_count()
+    }
+
+    fn child(&self, index: usize) -> Option<Self> {
+        self.element
+            .child(index)
+            .map(|element| Addressed { element, head: None })
+    }
+
+    fn text(&self) -> String {
+        Tag::text(&self.element)
+    }
+}
+
+fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+    Request {
+        sender,
+        stanza,
+        normaliser,
+    }
+}
+
 fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCaseResult {
     let matrix = matrix();
     let is_privileged = envelope::is_privileged_message(&stanza);
-    if let Ok((permit, inner)) = message::judge(&matrix, &SENDER, &stanza, normaliser) {
+    if let Ok(permit) = message::judge(&matrix, &request(SENDER, &stanza, normaliser)) {
+        let inner = permit.stanza.expect("a message inside");
         one_more(&allowed.messages);
         prop_assert!(is_privileged);
-        prop_assert!(is_of_host(&permit.from), "{:?}", permit);
+        prop_assert!(is_of_host(&permit.account), "{:?}", permit);
         prop_assert_eq!(
             permit
-                .from
+                .account
                 .strip_suffix(HOST)
                 .and_then(|node| node.strip_suffix('@')),
             permit.username.as_deref()
@@ -306,7 +356,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
         prop_assert_eq!(inner.attr("to").is_some(), permit.to.is_some());
         prop_assert_eq!(
             inner.attr("from").and_then(|from| normaliser.jid(from)),
-            Some(permit.from)
+            Some(permit.account)
         );
     }
     for account in [
@@ -318,18 +368,23 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
         "",
     ] {
         for kind in ["get", "set", "result"] {
-            let Ok((permit, inner)) = iq::judge(&matrix, &SENDER, account, kind, &stanza, normaliser) else {
+            let asked = Addressed {
+                element: stanza,
+                head: Some((account, kind)),
+            };
+            let Ok(permit) = iq::judge(&matrix, &request(SENDER, &asked, normaliser)) else {
                 continue;
             };
+            let inner = permit.stanza.expect("an IQ inside").element;
             one_more(&allowed.iqs);
             prop_assert_eq!(
-                (account, permit.username.as_str(), permit.account.as_str()),
-                (JULIET, "juliet", JULIET)
+                (account, permit.username.as_deref(), permit.account.as_str()),
+                (JULIET, Some("juliet"), JULIET)
             );
             prop_assert!(kind != "result");
             prop_assert!(minidom::Element::is(inner, "iq", ns::CLIENT));
             prop_assert_eq!(inner.attr("type"), Some(kind));
-            prop_assert_eq!(inner.attr("id"), Some(permit.id.as_str()));
+            prop_assert_eq!(inner.attr("id"), permit.inner_id.as_deref());
             prop_assert_eq!(inner.children().count(), 1);
             let namespace = inner.children().next().map(|payload| payload.ns());
             prop_assert!(
@@ -382,9 +437,9 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
         from: "stranger.lit",
         ..SENDER
     };
-    prop_assert!(message::judge(&matrix, &stranger, &stanza, normaliser).is_err());
-    prop_assert!(iq::judge(&matrix, &stranger, JULIET, "get", &stanza, normaliser).is_err());
-    prop_assert!(roster::judge(&matrix, &stranger, JULIET, IqType::Get).is_err());
+    prop_assert!(message::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
+    prop_assert!(iq::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
+    prop_assert!(roster::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
     Ok(())
 }
 

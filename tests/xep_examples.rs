@@ -12,10 +12,11 @@ use common::{ENTITY, HOST, JULIET, SENDER, TestServer};
 use minidom::Element;
 use privilege_native::address::CrateNormaliser;
 use privilege_native::config::{self, Value};
-use privilege_native::in_flight::{Answer, Ledger, Request};
-use privilege_native::matrix::{PermissionMatrix, Sender};
+use privilege_native::ledger::{Answer, Entry, Ledger};
+use privilege_native::matrix::PermissionMatrix;
 use privilege_native::permission::IqType;
 use privilege_native::presence::{self, Occasion};
+use privilege_native::request::{Permit, Request, Sender};
 use privilege_native::roster::{IqHead, Item, RosterWriter, Subscription};
 use privilege_native::verdict::{Condition, Denial, ErrorType};
 use privilege_native::{advert, iq, message, roster};
@@ -97,7 +98,26 @@ fn a1_nothing_granted_is_nothing_to_advertise() {
     }
 }
 
+fn request<'a, T>(sender: Sender<'a>, stanza: &'a T) -> Request<'a, T> {
+    Request {
+        sender,
+        stanza,
+        normaliser: &CrateNormaliser,
+    }
+}
+
 // Roster
+
+/// Whether a roster request may go ahead: the username of the account that has to exist.
+fn may_ask(
+    matrix: &PermissionMatrix,
+    sender: Sender<'_>,
+    to: &str,
+    kind: IqType,
+) -> Result<Option<String>, Denial> {
+    let stanza = stanza(&format!("<iq id='x' to='{to}' type='{}'/>", kind.as_str()));
+    roster::judge(matrix, &request(sender, &&stanza)).map(|permit| permit.username)
+}
 
 #[test]
 fn r1_the_entity_asks_for_a_roster_and_gets_it() {
@@ -109,7 +129,7 @@ fn r1_the_entity_asks_for_a_roster_and_gets_it() {
         request.attr("to").unwrap(),
         IqType::parse(request.attr("type").unwrap()).unwrap(),
     );
-    assert_eq!(roster::judge(&matrix, &SENDER, to, kind).as_deref(), Ok("juliet"));
+    assert_eq!(may_ask(&matrix, SENDER, to, kind), Ok(Some("juliet".to_owned())));
 
     let head = IqHead {
         kind: "result",
@@ -142,8 +162,8 @@ fn r1_the_entity_asks_for_a_roster_and_gets_it() {
 fn r2_the_entity_adds_an_item_and_removes_it() {
     let matrix = granting(&[("roster", text("both"))]);
     assert_eq!(
-        roster::judge(&matrix, &SENDER, JULIET, IqType::Set).as_deref(),
-        Ok("juliet")
+        may_ask(&matrix, SENDER, JULIET, IqType::Set),
+        Ok(Some("juliet".to_owned()))
     );
     let planned = |set: &str, now: Option<Item>| {
         let request = stanza(set);
@@ -174,9 +194,9 @@ fn r2_the_entity_adds_an_item_and_removes_it() {
 #[test]
 fn r4_r6_a_roster_that_is_not_granted_is_forbidden() {
     for (option, kind) in [("get", IqType::Set), ("set", IqType::Get), ("none", IqType::Get)] {
-        is_forbidden(roster::judge(
+        is_forbidden(may_ask(
             &granting(&[("roster", text(option))]),
-            &SENDER,
+            SENDER,
             JULIET,
             kind,
         ));
@@ -186,9 +206,9 @@ fn r4_r6_a_roster_that_is_not_granted_is_forbidden() {
         from: "stranger.lit",
         ..SENDER
     };
-    is_forbidden(roster::judge(
+    is_forbidden(may_ask(
         &granting(&[("roster", text("both"))]),
-        &stranger,
+        stranger,
         JULIET,
         IqType::Get,
     ));
@@ -237,14 +257,17 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
         NOTIFICATION.replace("privilege:2", "privilege:1"),
     ] {
         let outer = stanza(&xml);
-        let (permit, inner) = message::judge(&matrix, &SENDER, &&outer, &CrateNormaliser).unwrap();
+        let permit = message::judge(&matrix, &request(SENDER, &&outer)).unwrap();
+        let inner = permit.stanza.unwrap();
         assert_eq!(
-            permit,
-            message::Permit {
-                from: JULIET.to_owned(),
+            permit.without_stanza(),
+            Permit {
+                stanza: None,
+                account: JULIET.to_owned(),
                 to: Some("romeo@montague.lit/orchard".to_owned()),
                 username: Some("juliet".to_owned()),
                 unless_administrator_of: None,
+                inner_id: None,
             }
         );
         // The payload is the one that came in.
@@ -256,14 +279,14 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
 fn m3_a_message_in_the_name_of_the_server() {
     let matrix = granting(&[("message", text("outgoing"))]);
     let outer = stanza(&NOTIFICATION.replace(JULIET, HOST));
-    let (permit, _) = message::judge(&matrix, &SENDER, &&outer, &CrateNormaliser).unwrap();
-    assert_eq!((permit.from.as_str(), permit.username), (HOST, None));
+    let permit = message::judge(&matrix, &request(SENDER, &&outer)).unwrap();
+    assert_eq!((permit.account.as_str(), permit.username), (HOST, None));
 }
 
 #[test]
 fn m2_m7_a_message_that_is_not_granted_is_forbidden() {
     let judge = |matrix: &PermissionMatrix, xml: &str| {
-        message::judge(matrix, &SENDER, &&stanza(xml), &CrateNormaliser).map(|(permit, _)| permit)
+        message::judge(matrix, &request(SENDER, &&stanza(xml))).map(Permit::without_stanza)
     };
     is_forbidden(judge(&granting(&[("message", text("none"))]), NOTIFICATION));
     is_forbidden(judge(&granting(&[("roster", text("both"))]), NOTIFICATION));
@@ -286,9 +309,9 @@ fn privileged_iq(kind: &str, inner: &str) -> Element {
     ))
 }
 
-fn judged(matrix: &PermissionMatrix, kind: &str, inner: &str) -> Result<iq::Permit, Denial> {
+fn judged(matrix: &PermissionMatrix, kind: &str, inner: &str) -> Result<Permit<()>, Denial> {
     let outer = privileged_iq(kind, inner);
-    iq::judge(matrix, &SENDER, JULIET, kind, &&outer, &CrateNormaliser).map(|(permit, _)| permit)
+    iq::judge(matrix, &request(SENDER, &&outer)).map(Permit::without_stanza)
 }
 
 #[test]
@@ -297,25 +320,26 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
     let permit = judged(&matrix, "set", INNER).unwrap();
     assert_eq!(
         permit,
-        iq::Permit {
-            username: "juliet".to_owned(),
+        Permit {
+            stanza: None,
+            username: Some("juliet".to_owned()),
             account: JULIET.to_owned(),
             to: Some(JULIET.to_owned()),
-            id: "publish1".to_owned(),
+            inner_id: Some("publish1".to_owned()),
             unless_administrator_of: None,
         }
     );
     // Out under an id of our own, and back under those of the entity.
     let mut ledger = Ledger::new("prefix-");
-    let request = Request {
+    let entry = Entry {
         entity: ENTITY.to_owned(),
         reply_to: ENTITY.to_owned(),
         outer_id: "priv1".to_owned(),
-        inner_id: permit.id,
+        inner_id: permit.inner_id.unwrap(),
         account: permit.account,
         to: permit.to,
     };
-    let id = ledger.open(0, request.clone()).unwrap();
+    let id = ledger.open(0, entry.clone()).unwrap();
     assert_ne!(id, "publish1");
     assert_eq!(ledger.answer("publish1", Some(JULIET), JULIET), Answer::NotOurs);
     assert_eq!(
@@ -324,7 +348,7 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
     );
     assert_eq!(
         ledger.answer(&id, Some(JULIET), JULIET),
-        Answer::To(Box::new(request))
+        Answer::To(Box::new(entry))
     );
     assert_eq!(ledger.answer(&id, Some(JULIET), JULIET), Answer::Stray);
 }

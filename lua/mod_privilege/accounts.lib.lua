@@ -6,6 +6,7 @@ local usermanager = require "core.usermanager";
 local new_cache = require "util.cache".new;
 local async = require "util.async";
 local time_now = require "util.time".now;
+local stanzas = module:require "stanzas";
 
 local hosts = prosody.hosts;
 local host = module.host;
@@ -293,31 +294,36 @@ end
 module:hook_global("user-deleted", close_acting, 200);
 module:hook_global("user-disabled", close_acting, 200);
 
--- Posts a stanza and gives whether that went well. Where a handler fails, the stanza has failed, and nothing
--- else: some have never met an account that is offline, or a host, in this place.
-local function post(session, stanza, sender, preevents)
+-- Posts a stanza and returns whether that went well. A handler that raises costs this stanza only. Some handlers
+-- assume a client session, and break on an offline account or on the host.
+local function try_to_post(session, stanza, preevents)
 	local ok, problem = pcall(core_post_stanza, session, stanza, preevents);
 	if not ok then
-		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, sender,
-			tostring(problem):match("^[^\n]*"));
+		module:log("warn", "A handler of this server failed on a %s sent for %s: %s", stanza.name, stanza.attr.from, problem);
 	end
 	return ok;
 end
 
--- Sends a stanza the way it would go had a client of the account sent it.
+-- Sends a stanza the way it would go had a client of the account sent it. `send` gets what comes back at once.
 local function post_as(username, bare_jid, stanza, send)
 	stanza.attr.from = bare_jid;
 	local session = acting_session(username, bare_jid, send);
 	acting[session] = true;
-	local posted = post(session, stanza, bare_jid, true);
+	local posted = try_to_post(session, stanza, true);
 	acting[session] = nil;
 	return posted;
 end
 
--- Sends a stanza of the host's own.
-local function post_as_host(stanza)
+-- Sends the stanza that a permit is for. The addresses that were judged are those that leave (M5).
+local function post(permit, send)
+	local stanza = permit.stanza;
+	stanzas.leave_out_client_namespace(stanza);
+	stanza.attr.to = permit.to;
+	if permit.username then
+		return post_as(permit.username, permit.account, stanza, send);
+	end
 	stanza.attr.from = host;
-	return post(host_session, stanza, host);
+	return try_to_post(host_session, stanza); -- the host's own
 end
 
 -- What comes back at once to something an account has sent, and nobody waits for: it is addressed to
@@ -336,6 +342,6 @@ return {
 	administers = administers;
 	acting_session = acting_session;
 	bounced = bounced;
+	post = post;
 	post_as = post_as;
-	post_as_host = post_as_host;
 };

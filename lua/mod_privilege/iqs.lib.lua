@@ -38,12 +38,12 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 			:reset();
 	end
 
-	local function give_up(requests, error_type, condition, text)
+	local function give_up(requests, denial)
 		for _, request in ipairs(requests) do
 			local original = st.stanza("iq", {
 				type = "get", id = request.outer_id, from = request.reply_to, to = request.account;
 			});
-			send_to_entity(request.reply_to, st.error_reply(original, error_type, condition, text));
+			send_to_entity(request.reply_to, st.error_reply(original, denial.type, denial.condition, denial.text));
 		end
 	end
 
@@ -59,7 +59,8 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 
 	-- The answer of a service, on its way back to the entity. How deep it is nested is for the service to choose, so
 	-- it may be one that cannot be written (Q7).
-	local function relay(answer, reply_to, outer_id, inner_id, account)
+	local function relay(answer, request)
+		local reply_to, outer_id, inner_id, account = request.reply_to, request.outer_id, request.inner_id, request.account;
 		local kind, from = answer.attr.type, answer.attr.from or account;
 		local connection = entities.get(reply_to);
 		if connection and entities.takes_text(connection.session) then
@@ -79,18 +80,15 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 				return send_to_entity(reply_to, outer);
 			end
 		end
-		give_up({ { reply_to = reply_to, outer_id = outer_id, account = account } }, select(2, core.failed("answer")));
+		give_up({ request }, core.unrelayable());
 	end
 
-	-- Takes an IQ of type result or error; whether it is no concern of anybody else.
+	-- Handles an IQ of type result or error under our prefix. A late or forged one ends here.
 	local function take_answer(answer, account)
-		local entity, reply_to, outer_id, inner_id = core.answer(answer.attr.id, answer.attr.from, account);
-		if entity then
-			relay(answer, reply_to, outer_id, inner_id, account);
-		elseif entity == nil then
-			return false;
+		local request = core.answer(answer.attr.id, answer.attr.from, account);
+		if request then
+			relay(answer, request);
 		end
-		return true;
 	end
 
 	-- A service may answer after this module has been reloaded.
@@ -114,29 +112,20 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 
 	local function handle(event)
 		local origin, stanza = event.origin, event.stanza;
-		local judged, inner, account, username, to, inner_id, domain = core.judge_iq(entities.sender(origin), stanza);
-		if not judged then
-			return refuse(event, judged, inner, account, username, to);
-		end
-		local goes_ahead, answered = confirm(event, "iq", username, domain);
-		if not goes_ahead then
+		local permit, answered = confirm(event, core.iq(entities.sender(origin), stanza, now()));
+		if not permit then
 			return answered;
-		elseif not stanzas.is_writable(inner) then
-			return refuse(event, core.failed("iq"));
-		end
-		local id, error_type, condition, text, rule = core.open_request(origin, stanza, account, to, inner_id, now());
-		if not id then
-			return refuse(event, id, error_type, condition, text, rule);
+		elseif not stanzas.is_writable(permit.stanza) then
+			return refuse(event, core.decline(permit, "failed"));
 		end
 		start_sweeping();
 
-		local entity_address = stanza.attr.from;
-		stanzas.leave_out_client_namespace(inner);
-		inner.attr.id, inner.attr.to = id, to;
-		local posted = accounts.post_as(username, account, inner, function (reply)
+		local account, entity_address = permit.account, stanza.attr.from;
+		permit.stanza.attr.id = permit.id;
+		local posted = accounts.post(permit, function (reply)
 			if reply.name == "iq" then
 				local kind = reply.attr.type;
-				if (kind == "result" or kind == "error") and link.take_answer then
+				if (kind == "result" or kind == "error") and reply.attr.id and link.take_answer then
 					link.take_answer(reply, account);
 				end
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
@@ -146,15 +135,15 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 				local connection = entities.get(entity_address);
 				if stanzas.is_writable(ahead, not (connection and entities.takes_text(connection.session))) then
 					send_to_entity(entity_address, ahead);
-				elseif core.cancel_request(id) then
+				elseif core.cancel_request(permit.id) then
 					-- Without this message the answer would be taken for complete.
-					refuse(event, core.failed("answer"));
+					refuse(event, core.unrelayable());
 				end
 			end
 			return true;
 		end);
-		if not posted and core.cancel_request(id) then
-			refuse(event, core.failed("iq"));
+		if not posted and core.cancel_request(permit.id) then
+			refuse(event, core.decline(permit, "failed"));
 		end
 		return true;
 	end
@@ -186,7 +175,8 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 			if origin.type == "component" and jid_host(attr.from) ~= origin.host then
 				return true; -- validate_from_addresses is off: it may say it is anybody
 			end
-			return take_answer(event.stanza, attr.to or origin.username.."@"..origin.host) or nil;
+			take_answer(event.stanza, attr.to or origin.username.."@"..origin.host);
+			return true;
 		end
 	end, 10);
 

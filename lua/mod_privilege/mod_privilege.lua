@@ -35,33 +35,40 @@ local accounts = module:require "accounts";
 local stanzas = module:require "stanzas";
 local entities = module:require "entities"(core, saved.told, id_prefix);
 
--- Answers with the denial that the core came to: false, error type, condition, text, rule.
-local function refuse(event, _, error_type, condition, text, rule)
+-- Answers with a denial: { type =, condition =, text =, rule = }.
+local function refuse(event, denial)
 	local origin, stanza = event.origin, event.stanza;
-	module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to, rule, text);
-	origin.send(st.error_reply(stanza, error_type, condition, text));
+	module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to,
+		denial.rule, denial.text);
+	origin.send(st.error_reply(stanza, denial.type, denial.condition, denial.text));
 	return true;
 end
 
 -- What handlers still hold of an earlier instance leads to the present one.
 local link = saved.link or {};
 
--- Whether a judged stanza may go ahead, as far as only the server can tell: the account exists, and does not
--- administer `domain`. Otherwise returns false, and what the handler is to return. `kind` is the name of the
--- handler in `link`, and of the core's refusals.
-local function confirm(event, kind, username, domain)
-	local exists, has_waited = accounts.find(username);
+-- Whether what the core permits may go ahead, as far as only the server can tell. Returns the permit; or nil, and
+-- what the handler of the event is to return.
+local function confirm(event, permit, denial)
+	if not permit then
+		return nil, refuse(event, denial);
+	elseif not permit.username then
+		return permit;
+	end
+	local exists, has_waited = accounts.find(permit.username);
 	if exists == nil then
-		return false, refuse(event, core.failed("lookup"));
+		return nil, refuse(event, core.decline(permit, "lookup"));
 	elseif not exists then
-		return false, refuse(event, core.no_account(kind));
+		return nil, refuse(event, core.decline(permit, "unknown-account"));
 	elseif has_waited then
 		-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
-		return false, link[kind] and link[kind](event);
-	elseif domain and accounts.administers(username, domain) then
-		return false, refuse(event, core.no_administration(domain));
+		core.decline(permit, "lookup");
+		local handle = link[permit.kind];
+		return nil, handle and handle(event);
+	elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
+		return nil, refuse(event, core.decline(permit, "administrator"));
 	end
-	return true;
+	return permit;
 end
 
 --- Messages
@@ -83,28 +90,11 @@ local function handle_message(event)
 	elseif stanza.attr.type == "error" then
 		return true; -- the bounce of an advertisement, or nothing we answer (M6)
 	end
-	local judged, inner, from, to, username, domain = core.judge_message(entities.sender(event.origin), stanza);
-	if not judged then
-		return refuse(event, judged, inner, from, to, username);
-	elseif username then
-		local goes_ahead, answered = confirm(event, "message", username, domain);
-		if not goes_ahead then
-			return answered;
-		end
-	end
-	if not stanzas.is_writable(inner) then
-		return refuse(event, core.failed("message"));
-	end
-	stanzas.leave_out_client_namespace(inner);
-	inner.attr.to = to;
-	local posted;
-	if username then
-		posted = accounts.post_as(username, from, inner, accounts.bounced);
-	else
-		posted = accounts.post_as_host(inner);
-	end
-	if not posted then
-		refuse(event, core.failed("message"));
+	local permit, answered = confirm(event, core.message(entities.sender(event.origin), stanza));
+	if not permit then
+		return answered;
+	elseif not (stanzas.is_writable(permit.stanza) and accounts.post(permit, accounts.bounced)) then
+		return refuse(event, core.decline(permit, "failed"));
 	end
 	return true;
 end

@@ -42,10 +42,9 @@ return function (core, rosters)
 			session.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
 			return true;
 		end
-		local planned, changes, condition, text =
-			core.plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
-		if not planned then
-			session.send(st.error_reply(stanza, changes, condition, text));
+		local changes, denial = core.plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
+		if not changes then
+			session.send(st.error_reply(stanza, denial.type, denial.condition, denial.text));
 			return true;
 		end
 		for _, change in ipairs(changes) do -- at most one

@@ -212,9 +212,9 @@ return function (core, native, accounts, entities, id_prefix)
 	local function look_around()
 		sees_accounts, sees_contacts = false, false;
 		for _, watcher in pairs(watchers) do
-			local _, _, access = core.grant(watcher.entity);
-			sees_accounts = sees_accounts or access ~= "none";
-			sees_contacts = sees_contacts or access == "roster";
+			local grant = core.grant(watcher.entity);
+			sees_accounts = sees_accounts or grant ~= nil and grant.presence ~= "none";
+			sees_contacts = sees_contacts or grant ~= nil and grant.presence == "roster";
 		end
 	end
 
@@ -271,8 +271,8 @@ return function (core, native, accounts, entities, id_prefix)
 		changed = function (connection)
 			local earlier = watchers[connection.address];
 			local was_pending = earlier and catch_up.is_pending(earlier.viewer) or connection.presence_pending;
-			local _, _, access = core.grant(connection.entity);
-			leave(earlier, access == nil or access == "none");
+			local grant = core.grant(connection.entity);
+			leave(earlier, grant == nil or grant.presence == "none");
 			local todo = enter(connection);
 			if todo == "confirm" and not was_pending then
 				confirm(connection.address);

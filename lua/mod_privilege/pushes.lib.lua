@@ -192,16 +192,16 @@ return function (core, accounts, entities, id_prefix)
 	end, 400);
 
 	local function look_at(connection)
-		local _, pushes = core.grant(connection.entity);
-		pushing[connection.address] = pushes and connection or nil;
+		local grant = core.grant(connection.entity);
+		pushing[connection.address] = grant and grant.pushes and connection or nil;
 	end
 
 	entities.watch({
 		configured = function ()
 			configured = false;
 			for _, entity in ipairs(core.entities()) do
-				local _, pushes, presence = core.grant(entity);
-				configured = configured or pushes or presence == "roster";
+				local grant = core.grant(entity);
+				configured = configured or grant ~= nil and (grant.pushes or grant.presence == "roster");
 			end
 		end;
 		connected = look_at;

@@ -18,10 +18,14 @@ local at_once = module:require "at_once";
 local host = module.host;
 local hosts = prosody.hosts;
 
--- The answers where the server fails: error type, condition, text.
-local unreadable = { "wait", "internal-server-error", "The roster cannot be read from storage" };
-local unsaved = { "wait", "internal-server-error", "The roster cannot be saved" };
-local failed = { "wait", "internal-server-error", "The server failed to handle this roster set" };
+-- The denials where the server fails (R4).
+local function failure(text)
+	return { type = "wait", condition = "internal-server-error", text = text, rule = "R4" };
+end
+
+local unreadable = failure("the roster cannot be read from storage");
+local unsaved = failure("the roster cannot be saved");
+local failed = failure("the server failed to handle this roster set");
 
 return function (core, accounts, entities, pushes, refuse, confirm, serves, link)
 	--- One account's roster: reading it, making changes durable, telling them
@@ -177,12 +181,11 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			if change.gains_to and is_local(change.jid) then
 				local username, domain = jid_split(change.jid);
 				local item, rosters = other_side(request, username, domain);
-				local agreed, other, condition, text, rule =
-					core.agree_roster_change(request.account, change, item, rosters ~= nil);
-				if not agreed then
-					return nil, { agreed, other, condition, text, rule };
-				elseif other then
-					others[#others + 1] = { rosters = rosters, username = username, change = other };
+				local agreement, denial = core.agree_roster_change(request.account, change, item, rosters ~= nil);
+				if not agreement then
+					return nil, denial;
+				elseif agreement.change then
+					others[#others + 1] = { rosters = rosters, username = username, change = agreement.change };
 				end
 			end
 		end
@@ -203,16 +206,12 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 	begin_turn();
 
 	local function answer(request)
-		local origin, stanza, failure = request.origin, request.stanza, request.failure;
-		if not origin.send then
+		if not request.origin.send then
 			return; -- just gone
-		elseif failure then
-			origin.send(st.error_reply(stanza, failure[1], failure[2], failure[3]));
 		elseif request.denial then
-			local denial = request.denial;
-			refuse(request, denial[1], denial[2], denial[3], denial[4], denial[5]);
+			refuse(request, request.denial);
 		else
-			origin.send(st.reply(stanza));
+			request.origin.send(st.reply(request.stanza));
 		end
 	end
 
@@ -243,7 +242,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		save_all(done.batches, done.jointly);
 		for _, request in ipairs(done.requests) do
 			if request.batch and not request.batch.is_saved then
-				request.failure = unsaved;
+				request.denial = unsaved;
 			end
 			protected(answer, request);
 		end
@@ -277,17 +276,12 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		local username = request.username;
 		local batch = turn.by_username[username] or rosters_here.begin(username);
 		if not batch then
-			if still_exists(username) then
-				request.failure = unreadable;
-			else
-				request.denial = { core.no_account("roster") };
-			end
+			request.denial = still_exists(username) and unreadable or core.decline(request.permit, "unknown-account");
 			return true;
 		end
-		local planned, changes, condition, text, rule =
-			core.plan_roster_set(request.account, request.stanza, batch.roster);
-		if not planned then
-			request.denial = { planned, changes, condition, text, rule };
+		local changes, reason = core.plan_roster_set(request.account, request.stanza, batch.roster);
+		if not changes then
+			request.denial = reason;
 			return batch:is_empty();
 		elseif depends(batch, changes) then
 			return false;
@@ -303,7 +297,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			-- A contact is in a set only once, so each of these is another account.
 			local batch_there = other.rosters.begin(other.username);
 			if not batch_there then
-				request.failure = unreadable;
+				request.denial = unreadable;
 				return true;
 			end
 			other.batch = batch_there;
@@ -336,7 +330,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 				first = first + 1;
 				if not ok then
 					module:log("error", "A roster set for %s failed: %s", request.account, is_done);
-					request.failure = failed;
+					request.denial = failed;
 				end
 				turn.requests[#turn.requests + 1] = request;
 				if turn.is_complete then
@@ -364,20 +358,19 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	--- Requests
 
-	local function get(event, account, username)
+	local function get(event, permit)
 		flush(); -- others may have come while the account was looked up
-		local roster = load(username);
-		local origin, stanza = event.origin, event.stanza;
+		local roster = load(permit.username);
 		if not roster then
-			origin.send(st.error_reply(stanza, unreadable[1], unreadable[2], unreadable[3]));
-			return true;
+			return refuse(event, unreadable);
 		end
-		local text = core.roster_result(stanza, account, roster);
+		local origin = event.origin;
+		local text = core.roster_result(event.stanza, permit.account, roster);
 		origin.send(entities.takes_text(origin) and text or xml_parse(text));
 		return true;
 	end
 
-	local function set(event, account, username)
+	local function set(event, permit)
 		if first > last then
 			first, last = 1, 0;
 			-- At the next turn of the event loop everything that has been received is dealt with.
@@ -385,7 +378,8 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		end
 		last = last + 1;
 		requests[last] = {
-			origin = event.origin, stanza = event.stanza, account = account, username = username;
+			origin = event.origin, stanza = event.stanza, permit = permit;
+			account = permit.account, username = permit.username;
 			entity = jid_bare(event.stanza.attr.from);
 		};
 		return true;
@@ -397,15 +391,11 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			if not event.stanza.attr.to then
 				return;
 			end
-			local judged, account, username, text, rule = core.judge_roster(entities.sender(event.origin), event.stanza);
-			if not judged then
-				return refuse(event, judged, account, username, text, rule);
-			end
-			local goes_ahead, answered = confirm(event, "roster", username);
-			if not goes_ahead then
+			local permit, answered = confirm(event, core.roster(entities.sender(event.origin), event.stanza));
+			if not permit then
 				return answered;
 			end
-			return act(event, account, username);
+			return act(event, permit);
 		end;
 	end
 

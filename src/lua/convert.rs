@@ -2,6 +2,7 @@
 
 use mlua::prelude::*;
 
+use super::keys::Keys;
 use crate::address::Normaliser;
 use crate::config::{Server, Value};
 use crate::verdict::Denial;
@@ -79,16 +80,20 @@ pub(super) fn unknown(function: &str, argument: &str, found: &str) -> LuaError {
     ))
 }
 
-/// A denial as Lua sees it: false, error type, condition, text, rule.
-pub(super) fn denied(lua: &Lua, denial: Denial) -> LuaResult<LuaMultiValue> {
-    (
-        false,
-        denial.error_type.as_str(),
-        denial.condition.as_str(),
-        denial.text,
-        denial.rule,
-    )
-        .into_lua_multi(lua)
+/// Returns a denial as one table, which the server's `st.error_reply` takes as it is: `{ type =, condition =,
+/// text =, rule = }`. The rule is for the log.
+pub(super) fn denial(lua: &Lua, keys: &Keys, denial: Denial) -> LuaResult<LuaTable> {
+    let table = lua.create_table_with_capacity(0, 4)?;
+    table.raw_set(&keys.r#type, denial.error_type.as_str())?;
+    table.raw_set(&keys.condition, denial.condition.as_str())?;
+    table.raw_set(&keys.text, denial.text)?;
+    table.raw_set(&keys.rule, denial.rule)?;
+    Ok(table)
+}
+
+/// Returns nil and a denial: the answer "no" to every question of the kind "may I?".
+pub(super) fn denied(lua: &Lua, keys: &Keys, why: Denial) -> LuaResult<LuaMultiValue> {
+    (LuaNil, denial(lua, keys, why)?).into_lua_multi(lua)
 }
 
 /// How deep a configuration is read; the deepest option there is has four levels.

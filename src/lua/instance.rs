@@ -11,15 +11,16 @@ use mlua::prelude::*;
 
 use super::convert::{self, LuaServer, denied};
 use super::keys::Keys;
-use super::stanza::{LuaTag, Origin};
+use super::stanza::{LuaTag, Origin, string};
 use super::{presences, rosters};
 use crate::administration::{self, Domain};
-use crate::envelope::{self, Tag};
-use crate::in_flight::{self, Answer, Ledger, Request};
+use crate::envelope::Tag;
+use crate::ledger::{self, Answer, Entry, Ledger};
 use crate::matrix::{self, PermissionMatrix};
 use crate::memory::Todo;
 use crate::permission::{IqType, PresenceAccess};
 use crate::presence::Occasion;
+use crate::request::{Permit, Request};
 use crate::roster::{self, IqHead, RosterWriter};
 use crate::verdict::Denial;
 use crate::viewers::{Case, Number, Viewers};
@@ -75,12 +76,11 @@ pub(super) fn open(
     export("pushes", pushes)?;
     export("covers", covers)?;
     export("advertisement", advertisement)?;
-    export("judge_message", judge_message)?;
-    export("judge_iq", judge_iq)?;
-    export("judge_roster", judge_roster)?;
-    export("no_account", no_account)?;
-    export("no_administration", no_administration)?;
-    export("failed", failed)?;
+    export("message", message)?;
+    export("iq", iq)?;
+    export("roster", roster)?;
+    export("decline", decline)?;
+    export("unrelayable", unrelayable)?;
     export("roster_result", roster_result)?;
     export("plan_roster_set", plan_roster_set)?;
     export("may_set_roster", may_set_roster)?;
@@ -100,7 +100,6 @@ pub(super) fn open(
     export("all_asked", all_asked)?;
     export("needs_round", needs_round)?;
     export("iq_limits", iq_limits)?;
-    export("open_request", open_request)?;
     export("cancel_request", cancel_request)?;
     export("answer", answer)?;
     export("expire", expire)?;
@@ -140,21 +139,18 @@ fn entities(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
     list.into_lua_multi(lua)
 }
 
-/// `grant(entity)`: nil where nothing is granted, else roster access, whether rosters are pushed,
-/// presence access, message access, whether any IQs are granted.
+/// `grant(entity)`: what is granted, `{ pushes = whether rosters are pushed, presence = its access }`; nil where
+/// nothing is.
 fn grant(core: &Core, lua: &Lua, (entity, ..): Args) -> LuaResult<LuaMultiValue> {
     let entity = convert::text(&entity, "grant", "entity")?;
-    match core.state.borrow().matrix.grant(&entity) {
-        None => LuaNil.into_lua_multi(lua),
-        Some(grant) => (
-            grant.roster.as_str(),
-            grant.pushes_roster(),
-            grant.presence.as_str(),
-            grant.message.as_str(),
-            !grant.iq.is_empty(),
-        )
-            .into_lua_multi(lua),
-    }
+    let state = core.state.borrow();
+    let Some(grant) = state.matrix.grant(&entity) else {
+        return LuaNil.into_lua_multi(lua);
+    };
+    let table = lua.create_table_with_capacity(0, 2)?;
+    table.raw_set("pushes", grant.pushes_roster())?;
+    table.raw_set("presence", grant.presence.as_str())?;
+    table.into_lua_multi(lua)
 }
 
 /// `pushes(entity, username)`: whether changes of this account's roster are pushed to the entity (R7).
@@ -200,113 +196,114 @@ fn event(core: &Core, origin: LuaValue, stanza: LuaValue, function: &str) -> Lua
     Ok((Origin::read(&session, &stanza, &core.keys), stanza))
 }
 
-/// Who a stanza is for: its `to`, or the session's own bare JID where the server took that away.
-fn recipient(origin: &Origin, stanza: &LuaTag) -> String {
-    stanza
-        .attribute("to")
-        .or_else(|| origin.own_bare())
-        .unwrap_or_default()
-}
+impl Core {
+    /// What a judgement is asked about the stanza of an event.
+    fn request<'a>(&'a self, (origin, stanza): &'a (Origin, LuaTag)) -> Request<'a, LuaTag> {
+        Request {
+            sender: origin.sender(),
+            stanza,
+            normaliser: &self.server,
+        }
+    }
 
-/// `judge_message(origin, stanza)`: nil where the message carries no wrapper; true, the inner
-/// message, its judged `from`, its judged `to` or nil, the username to look up or nil for the host itself,
-/// and what that account must not administer (see `no_administration`) or nil; or a denial.
-fn judge_message(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
-    let (origin, stanza) = event(core, origin, stanza, "judge_message")?;
-    let state = core.state.borrow();
-    match message::judge(&state.matrix, &origin.sender(), &stanza, &core.server) {
-        Ok((permit, inner)) => (
-            true,
-            inner.into_table(),
-            permit.from,
-            permit.to,
-            permit.username,
-            permit.unless_administrator_of.as_ref().map(Domain::as_str),
-        )
-            .into_lua_multi(lua),
-        Err(_) if !envelope::is_privileged_message(&stanza) => LuaNil.into_lua_multi(lua),
-        Err(denial) => denied(lua, denial),
+    /// Returns a permit as one table; or nil and the denial. `kind` is the judgement that it is of, `id` the id that
+    /// a privileged IQ leaves under.
+    fn outcome(
+        &self,
+        lua: &Lua,
+        kind: &str,
+        judged: Result<Permit<LuaTag>, Denial>,
+        id: Option<String>,
+    ) -> LuaResult<LuaMultiValue> {
+        let keys = &self.keys;
+        let permit = match judged {
+            Ok(permit) => permit,
+            Err(denial) => return denied(lua, keys, denial),
+        };
+        let table = lua.create_table_with_capacity(0, 8)?;
+        table.raw_set(&keys.kind, kind)?;
+        table.raw_set(&keys.account, permit.account)?;
+        if let Some(stanza) = permit.stanza.and_then(LuaTag::into_table) {
+            table.raw_set(&keys.stanza, stanza)?;
+        }
+        let domain = permit.unless_administrator_of;
+        for (key, text) in [
+            (&keys.to, permit.to.as_deref()),
+            (&keys.username, permit.username.as_deref()),
+            (&keys.unless_administrator_of, domain.as_ref().map(Domain::as_str)),
+            (&keys.id, id.as_deref()),
+        ] {
+            if let Some(text) = text {
+                table.raw_set(key, text)?;
+            }
+        }
+        table.into_lua_multi(lua)
     }
 }
 
-/// `judge_iq(origin, stanza)`: true, the inner IQ, the account's bare JID, its username to look up,
-/// the judged `to` or nil, the inner id, and what the account must not administer (see `no_administration`) or
-/// nil; or a denial.
-fn judge_iq(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
-    let (origin, stanza) = event(core, origin, stanza, "judge_iq")?;
-    let to = recipient(&origin, &stanza);
-    let kind = stanza.attribute("type").unwrap_or_default();
-    let state = core.state.borrow();
-    match iq::judge(&state.matrix, &origin.sender(), &to, &kind, &stanza, &core.server) {
-        Ok((permit, inner)) => (
-            true,
-            inner.into_table(),
-            permit.account,
-            permit.username,
-            permit.to,
-            permit.id,
-            permit.unless_administrator_of.as_ref().map(Domain::as_str),
-        )
-            .into_lua_multi(lua),
-        Err(denial) => denied(lua, denial),
-    }
+/// `message(origin, stanza)`: the permit of a privileged message; or nil and the denial.
+fn message(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
+    let event = event(core, origin, stanza, "message")?;
+    let judged = message::judge(&core.state.borrow().matrix, &core.request(&event));
+    core.outcome(lua, "message", judged, None)
 }
 
-/// `judge_roster(origin, stanza)`: true, the account's bare JID, its username to look up; or a
-/// denial.
-fn judge_roster(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
-    let (origin, stanza) = event(core, origin, stanza, "judge_roster")?;
-    let to = recipient(&origin, &stanza);
-    let kind = stanza
-        .attribute("type")
-        .and_then(|kind| IqType::parse(&kind))
-        .unwrap_or(IqType::Set);
-    let state = core.state.borrow();
-    let judged = roster::judge(&state.matrix, &origin.sender(), &to, kind).and_then(|username| {
-        // Without an id nobody could tell what the answer is to.
-        let id = stanza.attribute("id");
-        id.map(|_| username)
-            .ok_or_else(|| Denial::bad_request("R4", "the <iq/> has no id"))
+/// `iq(origin, stanza, now)`: the permit of a privileged IQ, which is in flight from now on (Q5); or nil and the
+/// denial. `now` is in milliseconds.
+fn iq(core: &Core, lua: &Lua, (origin, stanza, now, ..): Args) -> LuaResult<LuaMultiValue> {
+    let event = event(core, origin, stanza, "iq")?;
+    let now = convert::natural(&now, "iq", "now")?;
+    let request = core.request(&event);
+    // Judging asks the server, which may call back into the core.
+    let judged = iq::judge(&core.state.borrow().matrix, &request);
+    let entered = judged.and_then(|permit| {
+        let id = core.state.borrow_mut().ledger.enter(now, &request, &permit)?;
+        Ok((permit, id))
     });
-    match judged {
-        Ok(username) => (true, to, username).into_lua_multi(lua),
-        Err(denial) => denied(lua, denial),
+    match entered {
+        Ok((permit, id)) => core.outcome(lua, "iq", Ok(permit), Some(id)),
+        Err(denial) => denied(lua, &core.keys, denial),
     }
 }
 
-/// `no_account(what)`: the denial where the account of a judged "message", "iq" or "roster" request
-/// turned out not to exist.
-fn no_account(core: &Core, lua: &Lua, (what, ..): Args) -> LuaResult<LuaMultiValue> {
-    let what = convert::text(&what, "no_account", "what")?;
-    let state = core.state.borrow();
+/// `roster(origin, stanza)`: the permit of a roster request; or nil and the denial.
+fn roster(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
+    let event = event(core, origin, stanza, "roster")?;
+    let judged = roster::judge(&core.state.borrow().matrix, &core.request(&event));
+    core.outcome(lua, "roster", judged, None)
+}
+
+/// `decline(permit, why)`: the denial where the server knows better than a permit. `why` is "unknown-account",
+/// "lookup" where it cannot be found out whether the account exists, "administrator" (N1), or "failed" where the
+/// server failed to send the stanza. An IQ is not in flight any more.
+fn decline(core: &Core, lua: &Lua, (permit, why, ..): Args) -> LuaResult<LuaMultiValue> {
+    let permit = convert::table(permit, "decline", "permit")?;
+    let why = convert::text(&why, "decline", "why")?;
+    let kind = convert::text(&permit.raw_get(&core.keys.kind)?, "decline", "kind")?;
+    let mut state = core.state.borrow_mut();
+    if let Some(id) = string(&permit, &core.keys.id) {
+        state.ledger.cancel(&id);
+    }
     let host = state.matrix.host();
-    let denial = match what.as_str() {
-        "message" => message::no_account(host),
-        "iq" => iq::no_account(host),
-        _ => roster::no_account(),
+    let denial = match (why.as_str(), kind.as_str()) {
+        ("unknown-account", "message") => message::no_account(host),
+        ("unknown-account", "iq") => iq::no_account(host),
+        ("unknown-account", "roster") => roster::no_account(),
+        ("lookup", _) => matrix::account_unknown(),
+        ("administrator", _) => {
+            let domain = string(&permit, &core.keys.unless_administrator_of).unwrap_or_default();
+            administration::refused(&Domain::parse(&domain))
+        }
+        ("failed", "message") => message::failed(),
+        ("failed", "iq") => iq::failed(),
+        (other, _) => return Err(convert::unknown("decline", "why", other)),
     };
-    denied(lua, denial)
+    convert::denial(lua, &core.keys, denial)?.into_lua_multi(lua)
 }
 
-/// `no_administration(domain)`: the denial where an account administers what a permit says it must not: a
-/// host, or `"*"` for any host of the server (N1).
-fn no_administration(_: &Core, lua: &Lua, (domain, ..): Args) -> LuaResult<LuaMultiValue> {
-    let domain = convert::text(&domain, "no_administration", "domain")?;
-    denied(lua, administration::refused(&Domain::parse(&domain)))
-}
-
-/// `failed(what)`: the denial where the server failed to send a permitted "message" or "iq", to relay an
-/// "answer" (Q7), or to find an account by a "lookup".
-fn failed(_: &Core, lua: &Lua, (what, ..): Args) -> LuaResult<LuaMultiValue> {
-    let what = convert::text(&what, "failed", "what")?;
-    let denial = match what.as_str() {
-        "message" => message::failed(),
-        "iq" => iq::failed(),
-        "answer" => in_flight::unrelayable(),
-        "lookup" => matrix::account_unknown(),
-        other => return Err(convert::unknown("failed", "what", other)),
-    };
-    denied(lua, denial)
+/// `unrelayable()`: the denial where an answer cannot be relayed (Q7).
+fn unrelayable(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> {
+    convert::denial(lua, &core.keys, ledger::unrelayable())?.into_lua_multi(lua)
 }
 
 /// `roster_result(stanza, account, roster)`: the answer to a roster get of `stanza`, finished (R1).
@@ -334,20 +331,18 @@ fn roster_result(core: &Core, lua: &Lua, (stanza, account, stored, ..): Args) ->
     writer.finish().into_lua_multi(lua)
 }
 
-/// `plan_roster_set(account, stanza, roster)`: true and the list of changes, empty where nothing
-/// would change; or a denial (R2 to R4).
+/// `plan_roster_set(account, stanza, roster)`: the list of changes, empty where nothing would change; or nil and
+/// the denial (R2 to R4).
 fn plan_roster_set(core: &Core, lua: &Lua, (account, stanza, stored, ..): Args) -> LuaResult<LuaMultiValue> {
     let account = convert::text(&account, "plan_roster_set", "account")?;
     let stanza = convert::table(stanza, "plan_roster_set", "stanza")?;
     let stored = convert::table(stored, "plan_roster_set", "roster")?;
-    let planned = LuaTag::stanza(stanza, &core.keys)
-        .child(0)
-        .ok_or_else(|| Denial::bad_request("R4", "there is no <query/>"))
-        .and_then(|query| roster::read_set(&query, &account, &core.server))
+    let stanza = LuaTag::stanza(stanza, &core.keys);
+    let planned = roster::read_stanza(&stanza, &account, &core.server)
         .and_then(|sets| roster::plan(sets, |jid| rosters::find(&stored, jid, &core.keys)));
     match planned {
-        Ok(changes) => (true, rosters::changes(lua, changes)?).into_lua_multi(lua),
-        Err(denial) => denied(lua, denial),
+        Ok(changes) => rosters::changes(lua, changes)?.into_lua_multi(lua),
+        Err(denial) => denied(lua, &core.keys, denial),
     }
 }
 
@@ -365,7 +360,8 @@ fn may_set_roster(core: &Core, lua: &Lua, (entity, username, ..): Args) -> LuaRe
 
 /// `agree_roster_change(account, change, item, may_set)`: whether `change` of the account's roster agrees
 /// with the roster of its contact, an account of this server whose own item is `item` or nil. Returns
-/// true; or true and the change of the contact's roster that has to be saved as well; or a denial (R10).
+/// a table, whose field `change` is the change of the contact's roster that has to be saved as well, if any; or nil
+/// and the denial (R10).
 fn agree_roster_change(
     core: &Core,
     lua: &Lua,
@@ -385,9 +381,14 @@ fn agree_roster_change(
     };
     let may_set = convert::boolean(&may_set, HERE, "may_set")?;
     match roster::agree(&account, &contact, wanted, theirs.as_ref(), may_set) {
-        Ok(None) => true.into_lua_multi(lua),
-        Ok(Some(change)) => (true, rosters::change(lua, change)?).into_lua_multi(lua),
-        Err(denial) => denied(lua, denial),
+        Ok(change) => {
+            let agreement = lua.create_table()?;
+            if let Some(change) = change {
+                agreement.raw_set("change", rosters::change(lua, change)?)?;
+            }
+            agreement.into_lua_multi(lua)
+        }
+        Err(denial) => denied(lua, &core.keys, denial),
     }
 }
 
@@ -658,52 +659,27 @@ fn iq_limits(core: &Core, lua: &Lua, (limit, timeout, ..): Args) -> LuaResult<Lu
     ().into_lua_multi(lua)
 }
 
-/// `open_request(origin, stanza, account, to, inner_id, now)`: the id the inner IQ has to leave
-/// under; or a denial. `now` is in milliseconds.
-fn open_request(
-    core: &Core,
-    lua: &Lua,
-    (origin, stanza, account, to, inner_id, now): Args,
-) -> LuaResult<LuaMultiValue> {
-    const HERE: &str = "open_request";
-    let (origin, stanza) = event(core, origin, stanza, HERE)?;
-    let request = Request {
-        entity: origin.sender().entity().unwrap_or_default().to_owned(),
-        reply_to: stanza.attribute("from").unwrap_or_default(),
-        outer_id: stanza.attribute("id").unwrap_or_default(),
-        inner_id: convert::text(&inner_id, HERE, "inner_id")?,
-        account: convert::text(&account, HERE, "account")?,
-        to: convert::optional_text(&to, HERE, "to")?,
-    };
-    let now = convert::natural(&now, HERE, "now")?;
-    match core.state.borrow_mut().ledger.open(now, request) {
-        Ok(id) => id.into_lua_multi(lua),
-        Err(denial) => denied(lua, denial),
-    }
-}
-
-/// A request as Lua sees it: entity, reply_to, outer id, inner id, account.
-fn request_fields(request: Request) -> (String, String, String, String, String) {
-    (
-        request.entity,
-        request.reply_to,
-        request.outer_id,
-        request.inner_id,
-        request.account,
-    )
-}
-
-/// `answer(id, from, to)`: nil where the id was not made here; false for a stray answer; or the
-/// request that is answered.
+/// `answer(id, from, to)`: the request that is answered, `{ entity =, reply_to =, outer_id =, inner_id =, account =
+/// }`, which is in flight no more; nil for a stray answer (Q5).
 fn answer(core: &Core, lua: &Lua, (id, from, to, ..): Args) -> LuaResult<LuaMultiValue> {
     let id = convert::text(&id, "answer", "id")?;
     let from = convert::optional_text(&from, "answer", "from")?;
     let to = convert::text(&to, "answer", "to")?;
     match core.state.borrow_mut().ledger.answer(&id, from.as_deref(), &to) {
-        Answer::NotOurs => LuaNil.into_lua_multi(lua),
-        Answer::Stray => false.into_lua_multi(lua),
-        Answer::To(request) => request_fields(*request).into_lua_multi(lua),
+        Answer::NotOurs | Answer::Stray => LuaNil.into_lua_multi(lua),
+        Answer::To(request) => request_table(lua, *request)?.into_lua_multi(lua),
     }
+}
+
+/// A request as one table.
+fn request_table(lua: &Lua, request: Entry) -> LuaResult<LuaTable> {
+    let entry = lua.create_table_with_capacity(0, 5)?;
+    entry.raw_set("entity", request.entity)?;
+    entry.raw_set("reply_to", request.reply_to)?;
+    entry.raw_set("outer_id", request.outer_id)?;
+    entry.raw_set("inner_id", request.inner_id)?;
+    entry.raw_set("account", request.account)?;
+    Ok(entry)
 }
 
 /// `cancel_request(id)`: takes a request out again; whether it was still in flight.
@@ -717,34 +693,24 @@ fn cancel_request(core: &Core, lua: &Lua, (id, ..): Args) -> LuaResult<LuaMultiV
         .into_lua_multi(lua)
 }
 
-/// A list of requests, each `{ entity =, reply_to =, outer_id =, account = }`, and the denial to
-/// answer them with.
-fn given_up(lua: &Lua, requests: Vec<Request>, denial: Denial) -> LuaResult<LuaMultiValue> {
+/// Returns a list of requests, see [`answer`], and the denial to answer each with.
+fn given_up(core: &Core, lua: &Lua, requests: Vec<Entry>, why: Denial) -> LuaResult<LuaMultiValue> {
     let list = lua.create_table_with_capacity(requests.len(), 0)?;
     for request in requests {
-        let entry = lua.create_table()?;
-        entry.raw_set("entity", request.entity)?;
-        entry.raw_set("reply_to", request.reply_to)?;
-        entry.raw_set("outer_id", request.outer_id)?;
-        entry.raw_set("account", request.account)?;
-        list.raw_push(entry)?;
+        list.raw_push(request_table(lua, request)?)?;
     }
-    let mut values = denied(lua, denial)?;
-    values.pop_front();
-    values.push_front(LuaValue::Table(list));
-    Ok(values)
+    (list, convert::denial(lua, &core.keys, why)?).into_lua_multi(lua)
 }
 
-/// `expire(now)`: the requests that have waited too long, and how to answer them: error type,
-/// condition, text, rule (Q6).
+/// `expire(now)`: the requests that have waited too long, and the denial to answer them with (Q6).
 fn expire(core: &Core, lua: &Lua, (now, ..): Args) -> LuaResult<LuaMultiValue> {
     let now = convert::natural(&now, "expire", "now")?;
     let expired = core.state.borrow_mut().ledger.expire(now);
-    given_up(lua, expired, in_flight::timed_out())
+    given_up(core, lua, expired, ledger::timed_out())
 }
 
 /// `forget(what, jid)`: takes out the requests of an "entity", an "account", a "reply_to", those that are
-/// "ungranted" by now, or "all", and returns them with the way to answer them, as `expire` does.
+/// "ungranted" by now, or "all", and returns them and the denial to answer them with.
 fn forget(core: &Core, lua: &Lua, (what, jid, ..): Args) -> LuaResult<LuaMultiValue> {
     let what = convert::text(&what, "forget", "what")?;
     let jid = convert::optional_text(&jid, "forget", "jid")?.unwrap_or_default();
@@ -759,7 +725,7 @@ fn forget(core: &Core, lua: &Lua, (what, jid, ..): Args) -> LuaResult<LuaMultiVa
         "all" => ledger.drain(),
         other => return Err(convert::unknown("forget", "what", other)),
     };
-    given_up(lua, requests, in_flight::withdrawn())
+    given_up(core, lua, requests, ledger::withdrawn())
 }
 
 /// `in_flight()`: how many privileged IQs wait for their answer.
@@ -776,7 +742,7 @@ fn export_requests(core: &Core, lua: &Lua, _: Args) -> LuaResult<LuaMultiValue> 
         for value in [number, deadline] {
             entry.raw_push(value)?;
         }
-        let Request {
+        let Entry {
             entity,
             reply_to,
             outer_id,
@@ -807,7 +773,7 @@ fn import_requests(core: &Core, lua: &Lua, (saved, ..): Args) -> LuaResult<LuaMu
         let entry = convert::table(list.raw_get(index)?, HERE, "request")?;
         let number = |index: usize| convert::natural(&entry.raw_get(index)?, HERE, "number");
         let text = |index: usize| convert::text(&entry.raw_get(index)?, HERE, "text");
-        let request = Request {
+        let request = Entry {
             entity: text(3)?,
             reply_to: text(4)?,
             outer_id: text(5)?,

@@ -8,8 +8,8 @@ use mlua::prelude::*;
 
 use super::keys::Keys;
 use crate::envelope::Tag;
-use crate::matrix::Sender;
 use crate::ns;
+use crate::request::Sender;
 
 /// One element of a stanza: a table with `name`, `attr` and `tags`.
 ///
@@ -182,12 +182,5 @@ impl Origin {
             from: &self.from,
             acting: self.acting,
         }
-    }
-
-    /// The bare JID of the session, which is whom a stanza without `to` is for.
-    pub(super) fn own_bare(&self) -> Option<String> {
-        self.username
-            .as_ref()
-            .map(|username| format!("{username}@{}", self.host))
     }
 }

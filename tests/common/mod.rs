@@ -4,7 +4,7 @@
 
 use privilege_native::address::{CrateNormaliser, Normaliser};
 use privilege_native::config::Server;
-use privilege_native::matrix::Sender;
+use privilege_native::request::Sender;
 
 /// The granting host.
 pub const HOST: &str = "capulet.lit";

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::envelope::Tag;
+use crate::request::{Permit, Request};
 use crate::verdict::{Condition, Denial, ErrorType};
 
 /// A request on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Entry {
     /// The privileged entity, by bare JID: whom it counts against.
     pub entity: String,
     /// Where the answer goes: `from` of the outer IQ.
@@ -25,7 +27,7 @@ pub struct Request {
     pub to: Option<String>,
 }
 
-impl Request {
+impl Entry {
     /// Whether an answer from this address is one to this request. The account's own server answers
     /// in the name of the account, or without any.
     fn is_answered_by(&self, from: Option<&str>) -> bool {
@@ -45,7 +47,7 @@ pub enum Answer {
     /// Forged, late or repeated: to be dropped.
     Stray,
     /// The answer to this request, which is no longer in flight.
-    To(Box<Request>),
+    To(Box<Entry>),
 }
 
 /// All requests in flight of one granting host.
@@ -53,7 +55,7 @@ pub enum Answer {
 pub struct Ledger {
     prefix: String,
     next: u64,
-    requests: HashMap<u64, (u64, Request)>,
+    requests: HashMap<u64, (u64, Entry)>,
     deadlines: BTreeSet<(u64, u64)>,
     per_entity: HashMap<String, usize>,
     limit: usize,
@@ -92,10 +94,31 @@ impl Ledger {
         self.requests.is_empty()
     }
 
+    /// Enters what a permit lets go ahead; see [`Ledger::open`]. The answer goes to the sender of the request.
+    pub fn enter<T: Tag>(
+        &mut self,
+        now: u64,
+        request: &Request<'_, T>,
+        permit: &Permit<T>,
+    ) -> Result<String, Denial> {
+        let attribute = |name| request.stanza.attribute(name).unwrap_or_default();
+        self.open(
+            now,
+            Entry {
+                entity: request.sender.entity().unwrap_or_default().to_owned(),
+                reply_to: attribute("from"),
+                outer_id: attribute("id"),
+                inner_id: permit.inner_id.clone().unwrap_or_default(),
+                account: permit.account.clone(),
+                to: permit.to.clone(),
+            },
+        )
+    }
+
     /// Enters a request at the time `now` (milliseconds on any clock that does not run backwards)
     /// and gives the id it has to leave under; too many in flight are
     /// `wait/resource-constraint` (Q6).
-    pub fn open(&mut self, now: u64, request: Request) -> Result<String, Denial> {
+    pub fn open(&mut self, now: u64, request: Entry) -> Result<String, Denial> {
         let count = self.per_entity.entry(request.entity.clone()).or_insert(0);
         if *count >= self.limit {
             return Err(Denial::new(
@@ -111,11 +134,11 @@ impl Ledger {
         *count += 1;
         let number = self.next;
         self.next += 1;
-        self.enter(number, now.saturating_add(self.timeout), request);
+        self.put(number, now.saturating_add(self.timeout), request);
         Ok(format!("{}{number:x}", self.prefix))
     }
 
-    fn enter(&mut self, number: u64, deadline: u64, request: Request) {
+    fn put(&mut self, number: u64, deadline: u64, request: Entry) {
         self.deadlines.insert((deadline, number));
         self.requests.insert(number, (deadline, request));
     }
@@ -141,7 +164,7 @@ impl Ledger {
         }
     }
 
-    fn take(&mut self, number: u64) -> Option<Request> {
+    fn take(&mut self, number: u64) -> Option<Entry> {
         let (deadline, request) = self.requests.remove(&number)?;
         self.deadlines.remove(&(deadline, number));
         if let Some(count) = self.per_entity.get_mut(&request.entity) {
@@ -154,14 +177,14 @@ impl Ledger {
     }
 
     /// Takes out the request that left under this id, answered or not.
-    pub fn cancel(&mut self, id: &str) -> Option<Request> {
+    pub fn cancel(&mut self, id: &str) -> Option<Entry> {
         let number = u64::from_str_radix(id.strip_prefix(self.prefix.as_str())?, 16).ok()?;
         self.take(number)
     }
 
     /// Takes out what has waited too long, oldest first; each is to be answered with
     /// [`timed_out`].
-    pub fn expire(&mut self, now: u64) -> Vec<Request> {
+    pub fn expire(&mut self, now: u64) -> Vec<Entry> {
         let mut expired = Vec::new();
         while let Some(&(deadline, number)) = self.deadlines.first() {
             if deadline > now {
@@ -174,31 +197,31 @@ impl Ledger {
     }
 
     /// Takes out every request whose answer would go to `reply_to`, which is gone.
-    pub fn forget_reply_to(&mut self, reply_to: &str) -> Vec<Request> {
+    pub fn forget_reply_to(&mut self, reply_to: &str) -> Vec<Entry> {
         self.take_where(|request| request.reply_to == reply_to)
     }
 
     /// Takes out every request of an entity, by bare JID.
-    pub fn forget_entity(&mut self, entity: &str) -> Vec<Request> {
+    pub fn forget_entity(&mut self, entity: &str) -> Vec<Entry> {
         self.take_where(|request| request.entity == entity)
     }
 
     /// Takes out every request of an account that is no more (L7).
-    pub fn forget_account(&mut self, account: &str) -> Vec<Request> {
+    pub fn forget_account(&mut self, account: &str) -> Vec<Entry> {
         self.take_where(|request| request.account == account)
     }
 
     /// Takes out every request that is not to be kept.
-    pub fn forget_unless(&mut self, keep: impl Fn(&Request) -> bool) -> Vec<Request> {
+    pub fn forget_unless(&mut self, keep: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         self.take_where(|request| !keep(request))
     }
 
     /// Takes out everything, oldest first.
-    pub fn drain(&mut self) -> Vec<Request> {
+    pub fn drain(&mut self) -> Vec<Entry> {
         self.take_where(|_| true)
     }
 
-    fn take_where(&mut self, wanted: impl Fn(&Request) -> bool) -> Vec<Request> {
+    fn take_where(&mut self, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut numbers: Vec<u64> = self
             .requests
             .iter()
@@ -214,7 +237,7 @@ impl Ledger {
 
     /// Takes out everything needed to go on in another instance: the next number, and each request
     /// with its number and deadline (L1). What is answered afterwards is answered there.
-    pub fn export(&mut self) -> (u64, Vec<(u64, u64, Request)>) {
+    pub fn export(&mut self) -> (u64, Vec<(u64, u64, Entry)>) {
         let mut requests: Vec<_> = self
             .requests
             .drain()
@@ -228,12 +251,12 @@ impl Ledger {
 
     /// Goes on where another instance stopped; the ids of its requests have to begin with the
     /// prefix of this one.
-    pub fn import(&mut self, next: u64, requests: Vec<(u64, u64, Request)>) {
+    pub fn import(&mut self, next: u64, requests: Vec<(u64, u64, Entry)>) {
         self.next = self.next.max(next);
         for (number, deadline, request) in requests {
             self.next = self.next.max(number.saturating_add(1));
             *self.per_entity.entry(request.entity.clone()).or_insert(0) += 1;
-            self.enter(number, deadline, request);
+            self.put(number, deadline, request);
         }
     }
 }
@@ -271,8 +294,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn request(entity: &str, account: &str, to: Option<&str>, id: &str) -> Request {
-        Request {
+    fn request(entity: &str, account: &str, to: Option<&str>, id: &str) -> Entry {
+        Entry {
             entity: entity.into(),
             reply_to: entity.into(),
             outer_id: format!("outer-{id}"),
@@ -402,7 +425,7 @@ mod tests {
             order in any::<u64>(),
         ) {
             let mut ledger = Ledger::new("p-");
-            let mut open: Vec<(String, Request)> = asked
+            let mut open: Vec<(String, Entry)> = asked
                 .into_iter()
                 .map(|(entity, account, target, id)| {
                     let request = request(
