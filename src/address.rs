@@ -7,7 +7,7 @@
 
 use jid::Jid;
 
-use crate::verdict::{Condition, Denial, ErrorType};
+use crate::denial::{Condition, Denial, ErrorType};
 
 /// Turns an address as somebody wrote it into the one the server routes by.
 pub trait Normaliser {

@@ -3,7 +3,7 @@
 //! Only the server knows who administers what. A judgement therefore attaches a condition to its permit,
 //! the server says whether the condition holds, and [`refused`] is the answer where it does not.
 
-use crate::verdict::Denial;
+use crate::denial::Denial;
 
 /// A part of the server that an account must not administer if an entity is to act in its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn refused(domain: &Domain) -> Denial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Condition;
+    use crate::denial::Condition;
 
     #[test]
     fn n1_a_refusal_is_forbidden_and_names_what_is_administered() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::address::{Address, Normaliser, is_ambiguous};
 use crate::matrix::{Grant, PermissionMatrix, Scope};
 use crate::ns;
-use crate::permission::{Access, MessageAccess, OPTIONS, PresenceAccess, Protocol, nearest_option};
+use crate::permission::{Access, MessageAccess, PresenceAccess, Protocol};
 
 /// A configuration value of any type, the way Lua has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -481,6 +481,46 @@ fn is_namespace(text: &str) -> bool {
         && !text
             .chars()
             .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
+}
+
+/// The options a grant knows, in the order in which they are listed after a typing mistake (C2).
+const OPTIONS: [&str; 8] = [
+    "accounts",
+    "except",
+    "iq",
+    "message",
+    "presence",
+    "protocol",
+    "roster",
+    "roster_push",
+];
+
+/// The known option that takes the fewest single-letter changes to reach from `name`.
+fn nearest_option(name: &str) -> &'static str {
+    OPTIONS
+        .iter()
+        .copied()
+        .min_by_key(|known| edit_distance(name, known))
+        .unwrap_or("roster")
+}
+
+/// Levenshtein distance, bounded by looking at the first 64 characters only.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        let mut last = i + 1;
+        let mut next = vec![last];
+        for (b, above) in right.iter().zip(row.iter().skip(1)) {
+            let cost = diagonal + usize::from(a != *b);
+            last = cost.min(above + 1).min(last + 1);
+            diagonal = *above;
+            next.push(last);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

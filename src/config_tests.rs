@@ -365,3 +365,13 @@ proptest! {
         prop_assert_eq!(matrix, again);
     }
 }
+
+#[test]
+fn c2_a_typing_mistake_finds_its_option() {
+    assert_eq!(nearest_option("rooster"), "roster");
+    assert_eq!(nearest_option("roster-push"), "roster_push");
+    assert_eq!(nearest_option("messages"), "message");
+    assert_eq!(nearest_option("presense"), "presence");
+    assert_eq!(nearest_option("acounts"), "accounts");
+    assert_eq!(nearest_option("exclude"), "except");
+}

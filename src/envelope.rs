@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 
+use crate::denial::Denial;
 use crate::ns;
-use crate::verdict::Denial;
 
 /// One element of a stanza, wherever it is kept.
 pub trait Tag: Sized {
@@ -195,7 +195,7 @@ pub fn read_iq<T: Tag>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Condition;
+    use crate::denial::Condition;
     use minidom::Element;
     use proptest::prelude::*;
 

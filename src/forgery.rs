@@ -7,10 +7,10 @@
 //! Looks at the children of the message, and into a carbon at a fixed depth.
 
 use crate::address::{self, Address, Normaliser};
+use crate::denial::{Condition, Denial, ErrorType};
 use crate::envelope::{self, Tag};
 use crate::ns;
 use crate::permission::IqType;
-use crate::verdict::{Condition, Denial, ErrorType};
 
 /// Refuses a message of the host itself that grants or delegates something.
 pub fn check_message_of_host<T: Tag>(message: &T) -> Result<(), Denial> {

@@ -2,13 +2,13 @@
 
 use crate::address::{self, Address};
 use crate::administration::Domain;
+use crate::denial::Denial;
 use crate::envelope::{self, Tag};
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
-use crate::verdict::Denial;
 
 /// Judges an IQ request that carries a `<privileged_iq/>`.
 ///
@@ -115,10 +115,10 @@ fn shortened(namespace: &str) -> String {
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
+    use crate::denial::Condition;
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
     use crate::request::Sender;
-    use crate::verdict::Condition;
     use minidom::Element;
 
     const PUBSUB: &str = "http://jabber.org/protocol/pubsub";

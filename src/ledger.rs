@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::denial::{Condition, Denial, ErrorType};
 use crate::envelope::Tag;
 use crate::request::{Permit, Request};
-use crate::verdict::{Condition, Denial, ErrorType};
 
 /// A request on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,42 @@
 //! options into the [`matrix`], [`envelope`] reads the fixed-depth shape of a privileged stanza,
 //! [`message`], [`iq`] and [`roster`] each hold one judgement, [`forgery`] and [`administration`] what no grant
 //! allows, [`ledger`] keeps the privileged IQs that wait for an answer, [`viewers`] and [`memory`] who is told
-//! presence and what each has been told. A judgement is a value: a permit, or a [`verdict::Denial`].
+//! presence and what each has been told. A judgement is a value: a [`request::Permit`], or a [`denial::Denial`].
+//!
+//! ```
+//! use privilege_native::address::CrateNormaliser;
+//! use privilege_native::config::{self, Value};
+//! use privilege_native::message;
+//! use privilege_native::request::{Request, Sender};
+//! # use privilege_native::address::Normaliser;
+//! # struct Server;
+//! # impl Normaliser for Server {
+//! #     fn jid(&self, raw: &str) -> Option<String> { CrateNormaliser.jid(raw) }
+//! #     fn username(&self, raw: &str) -> Option<String> { CrateNormaliser.username(raw) }
+//! # }
+//! # impl config::Server for Server {
+//! #     fn serves(&self, _: &str) -> bool { true }
+//! # }
+//!
+//! // What the administrator wrote: privileged_entities = { ["gateway.lit"] = { message = "outgoing" } }
+//! let text = |text: &str| Value::Text(text.to_owned());
+//! let grant = Value::Table(vec![(text("message"), text("outgoing"))]);
+//! let options = Value::Table(vec![(text("gateway.lit"), grant)]);
+//! let (matrix, problems) = config::compile("capulet.lit", &options, &Server);
+//! assert!(problems.is_empty());
+//!
+//! // What the gateway sends, in the name of an account of another host.
+//! let stanza: minidom::Element = "<message xmlns='jabber:client'><privilege xmlns='urn:xmpp:privilege:2'>\
+//!     <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='romeo@montague.lit' to='a@b.lit'/>\
+//!     </forwarded></privilege></message>".parse().unwrap();
+//! let sender = Sender {
+//!     session_type: "component", host: "gateway.lit", username: None, from: "gateway.lit", acting: false,
+//! };
+//! let request = Request { sender, stanza: &&stanza, normaliser: &CrateNormaliser };
+//! let denial = message::judge(&matrix, &request).unwrap_err();
+//! assert_eq!(denial.condition.as_str(), "forbidden");
+//! println!("{}", denial.text); // the "from" of the forwarded message has to be the bare JID of an account of capulet.lit ...
+//! ```
 //!
 //! The `lua` module, present with one of the `luaXX` features, translates between this and the
 //! server's Lua and decides nothing.
@@ -13,9 +48,9 @@ pub mod address;
 pub mod administration;
 pub mod advert;
 pub mod config;
+pub mod denial;
 pub mod envelope;
 pub mod forgery;
-
 pub mod iq;
 pub mod ledger;
 pub mod matrix;
@@ -26,7 +61,6 @@ pub mod permission;
 pub mod presence;
 pub mod request;
 pub mod roster;
-pub mod verdict;
 pub mod viewers;
 pub mod xml;
 

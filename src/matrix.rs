@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use crate::denial::Denial;
 use crate::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
 use crate::request::Sender;
-use crate::verdict::Denial;
 
 /// The accounts of the granting host that a grant covers (C7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

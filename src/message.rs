@@ -2,12 +2,12 @@
 
 use crate::address::{self, Address};
 use crate::administration::Domain;
+use crate::denial::Denial;
 use crate::envelope::{self, Tag};
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
 use crate::permission::MessageAccess;
 use crate::request::{Permit, Request};
-use crate::verdict::Denial;
 
 /// Judges a message that was addressed to the granting host and carries a privileged wrapper.
 ///
@@ -85,9 +85,9 @@ pub fn no_account(host: &str) -> Denial {
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
+    use crate::denial::Condition;
     use crate::matrix::{Grant, Scope};
     use crate::request::Sender;
-    use crate::verdict::Condition;
     use minidom::Element;
 
     fn matrix(grant: Grant) -> PermissionMatrix {

@@ -2,8 +2,6 @@
 //!
 //! Each kind has a `stricter` that never allows what one of its two sides would not (C5).
 
-use once_cell::sync::Lazy;
-
 /// Access to rosters, or to the IQs of one namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -192,50 +190,6 @@ impl Protocol {
     }
 }
 
-/// The options a grant knows, sorted, for the suggestion after a typing mistake (C2).
-pub static OPTIONS: Lazy<Vec<&'static str>> = Lazy::new(|| {
-    let mut names = vec![
-        "roster",
-        "roster_push",
-        "message",
-        "presence",
-        "iq",
-        "accounts",
-        "except",
-        "protocol",
-    ];
-    names.sort_unstable();
-    names
-});
-
-/// The known option that takes the fewest single-letter changes to reach from `name`.
-pub fn nearest_option(name: &str) -> &'static str {
-    OPTIONS
-        .iter()
-        .copied()
-        .min_by_key(|known| edit_distance(name, known))
-        .unwrap_or("roster")
-}
-
-/// Levenshtein distance, bounded by looking at the first 64 characters only.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        let mut last = i + 1;
-        let mut next = vec![last];
-        for (b, above) in right.iter().zip(row.iter().skip(1)) {
-            let cost = diagonal + usize::from(a != *b);
-            last = cost.min(above + 1).min(last + 1);
-            diagonal = *above;
-            next.push(last);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,15 +225,5 @@ mod tests {
                 assert_eq!(strict.allows_set(), a.allows_set() && b.allows_set());
             }
         }
-    }
-
-    #[test]
-    fn c2_a_typing_mistake_finds_its_option() {
-        assert_eq!(nearest_option("rooster"), "roster");
-        assert_eq!(nearest_option("roster-push"), "roster_push");
-        assert_eq!(nearest_option("messages"), "message");
-        assert_eq!(nearest_option("presense"), "presence");
-        assert_eq!(nearest_option("acounts"), "accounts");
-        assert_eq!(nearest_option("exclude"), "except");
     }
 }

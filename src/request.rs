@@ -4,10 +4,10 @@
 
 use crate::address::{self, Address, Normaliser};
 use crate::administration::Domain;
+use crate::denial::Denial;
 use crate::envelope::Tag;
 use crate::matrix::{Grant, PermissionMatrix};
 use crate::permission::IqType;
-use crate::verdict::Denial;
 
 /// Who sent a stanza, as the server vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

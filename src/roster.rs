@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::address::{Address, Normaliser};
+use crate::denial::{Condition, Denial, ErrorType};
 use crate::envelope::Tag;
 use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
-use crate::verdict::{Condition, Denial, ErrorType};
 use crate::xml::Writer;
 
 /// The subscription states of RFC 6121 section 2.1.2.5 that an item can be in.

@@ -12,13 +12,13 @@ use common::{ENTITY, HOST, JULIET, SENDER, TestServer};
 use minidom::Element;
 use privilege_native::address::CrateNormaliser;
 use privilege_native::config::{self, Value};
+use privilege_native::denial::{Condition, Denial, ErrorType};
 use privilege_native::ledger::{Answer, Entry, Ledger};
 use privilege_native::matrix::PermissionMatrix;
 use privilege_native::permission::IqType;
 use privilege_native::presence::{self, Occasion};
 use privilege_native::request::{Permit, Request, Sender};
 use privilege_native::roster::{IqHead, Item, RosterWriter, Subscription};
-use privilege_native::verdict::{Condition, Denial, ErrorType};
 use privilege_native::{advert, iq, message, roster};
 
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";

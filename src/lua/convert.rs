@@ -5,7 +5,7 @@ use mlua::prelude::*;
 use super::keys::Keys;
 use crate::address::Normaliser;
 use crate::config::{Server, Value};
-use crate::verdict::Denial;
+use crate::denial::Denial;
 
 /// A string argument; `function` and `argument` are for the error, which names what it got.
 pub(super) fn text(value: &LuaValue, function: &str, argument: &str) -> LuaResult<String> {

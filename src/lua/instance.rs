@@ -14,6 +14,7 @@ use super::keys::Keys;
 use super::stanza::{LuaTag, Origin, string};
 use super::{presences, rosters};
 use crate::administration::{self, Domain};
+use crate::denial::Denial;
 use crate::envelope::Tag;
 use crate::ledger::{self, Answer, Entry, Ledger};
 use crate::matrix::{self, PermissionMatrix};
@@ -22,7 +23,6 @@ use crate::permission::{IqType, PresenceAccess};
 use crate::presence::Occasion;
 use crate::request::{Permit, Request};
 use crate::roster::{self, IqHead, RosterWriter};
-use crate::verdict::Denial;
 use crate::viewers::{Case, Number, Viewers};
 use crate::{advert, config, iq, message};
 

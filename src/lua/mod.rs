@@ -13,10 +13,9 @@ mod rosters;
 mod stanza;
 
 use mlua::prelude::*;
-use once_cell::sync::Lazy;
 
 /// What the shim compares with its own version, so that files updated apart are noticed.
-static VERSION: Lazy<String> = Lazy::new(|| env!("CARGO_PKG_VERSION").to_owned());
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The Lua this library was built for, as `_VERSION` names it.
 const LUA: &str = if cfg!(feature = "lua54") {
@@ -35,7 +34,7 @@ const LUA: &str = if cfg!(feature = "lua54") {
 #[mlua::lua_module]
 fn privilege_native(lua: &Lua) -> LuaResult<LuaTable> {
     let exports = lua.create_table()?;
-    exports.raw_set("version", VERSION.as_str())?;
+    exports.raw_set("version", VERSION)?;
     exports.raw_set("lua", LUA)?;
     exports.raw_set("open", lua.create_function(instance::open)?)?;
     exports.raw_set("presence_memory", lua.create_function(presences::memory)?)?;
