@@ -14,7 +14,7 @@ from collections import defaultdict
 import pytest
 
 from harness import Prosody
-from watching import presence_of, query, item, settle
+from watching import item, presence_of, query, seeds, settle
 from wire import local, text_of
 
 CAPULET, MANTUA, MONTAGUE = "capulet.lit", "mantua.lit", "montague.lit"
@@ -431,14 +431,7 @@ def session_server():
 SEEDS = (1, 2, 42, 55, 266)
 
 
-def seeds() -> list[int]:
-    if "PRIVILEGE_SEEDS" not in os.environ:
-        return list(SEEDS)
-    first, _, last = os.environ["PRIVILEGE_SEEDS"].partition("-")
-    return list(range(int(first), int(last or first) + 1))
-
-
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", seeds(*SEEDS))
 def test_p4_what_each_entity_believes(server, seed):
     """P1 to P5, P7, P8: each entity believes what it may see, is told nothing twice and nothing that it may not see."""
     world = World(server, seed)

@@ -3,7 +3,17 @@ waiting until the module has nothing left to do."""
 
 from __future__ import annotations
 
+import os
+
 from wire import local, payload, text_of
+
+def seeds(*default: int) -> list[int]:
+    """The seeds that a model runs with: those of PRIVILEGE_SEEDS ("17", "1-200") if it is set."""
+    if "PRIVILEGE_SEEDS" not in os.environ:
+        return list(default)
+    first, _, last = os.environ["PRIVILEGE_SEEDS"].partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
 
 #: The timers of the module that have not run out, whichever host it is on: { "host", ... }
 TIMERS = """
