@@ -117,8 +117,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		end
 	end
 
-	-- Tells clients and entities what a saved batch has changed: each change with the version that it made. Then
-	-- the server's own handlers cancel the subscriptions of removed contacts (R5).
+	-- Tells clients and entities what a saved batch has changed: each change with the version that it made.
 	function rosters_here.tell(batch)
 		local username = batch.username;
 		for i, jid in ipairs(batch.jids) do
@@ -127,6 +126,12 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			protected(rostermanager.roster_push, username, host, jid);
 			protected(pushes.changed, username, jid, batch.before[jid], batch.after[jid], version);
 		end
+	end
+
+	-- Has the server's own handlers cancel the subscriptions of the contacts that a batch has removed (R5). Those
+	-- change the rosters of contacts, each with a version of its own. So every batch that is saved has to be told before.
+	function rosters_here.take_leave(batch)
+		local username = batch.username;
 		for _, jid in ipairs(batch.jids) do
 			if batch.after[jid] == nil then
 				protected(module.fire_event, module, "roster-item-removed", {
@@ -247,9 +252,11 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			end
 			protected(answer, request);
 		end
-		for _, batch in ipairs(done.batches) do
-			if batch.is_saved then
-				batch.rosters.tell(batch);
+		for _, step in ipairs({ "tell", "take_leave" }) do
+			for _, batch in ipairs(done.batches) do
+				if batch.is_saved then
+					batch.rosters[step](batch);
+				end
 			end
 		end
 	end
@@ -442,7 +449,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	return {
 		flush = flush;
-		begin = rosters_here.begin, save = rosters_here.save, tell = rosters_here.tell;
+		begin = rosters_here.begin, save = rosters_here.save, tell = rosters_here.tell, take_leave = rosters_here.take_leave;
 		stop = function ()
 			if rosters_of[host] == rosters_here then
 				rosters_of[host] = nil;
