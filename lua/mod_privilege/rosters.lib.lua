@@ -10,7 +10,6 @@ local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 local rostermanager = require "core.rostermanager";
 local storagemanager = require "core.storagemanager";
-local usermanager = require "core.usermanager";
 local xml_parse = require "util.xml".parse;
 local new_batch = module:require "roster_batch".new;
 local at_once = module:require "at_once";
@@ -29,22 +28,9 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 	-- Whether the account exists right now. A roster that is stored for an account which is gone would be that of the
 	-- next account of that name (L7).
 	local function still_exists(username)
-		local asked, found = at_once(usermanager.user_exists, username, host);
+		local asked, found = at_once(accounts.ask, username, host);
 		-- Where this cannot be asked at once, the handler of the set has asked.
 		return not asked or found or false;
-	end
-
-	-- Returns the roster of an account, the table that the server itself uses; nil where it cannot be read.
-	local function load(username)
-		local asked, roster, problem = at_once(rostermanager.load_roster, username, host);
-		if asked and not problem and not (roster[false] and roster[false].broken) then
-			return roster;
-		end
-		-- The server would remember it as broken for as long as it is not crowded out.
-		local cache = hosts[host].roster_cache;
-		if cache and not hosts[host].sessions[username] then
-			cache:set(username.."@"..host, nil);
-		end
 	end
 
 	local has_map; -- whether the storage can save some contacts without the others
@@ -88,7 +74,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	-- Returns a batch without changes; nil where the roster cannot be read or the account does not exist.
 	function rosters_here.begin(username)
-		local roster = still_exists(username) and load(username);
+		local roster = still_exists(username) and accounts.roster_of(username, host);
 		if roster then
 			local batch = new_batch(username, roster);
 			batch.rosters = rosters_here;
@@ -161,17 +147,23 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		return node and (contact_host and contact_host.type == "local" or not contact_host and serves(domain));
 	end
 
-	-- The other side of a contact that is an account of this server: its item for the account, and the rosters of its
-	-- host if the entity may set this one.
+	-- The other side of a contact that is an account of this server: true, its item for the account, and the rosters of
+	-- its host if the entity may set this one. Returns nil and the denial where the other side cannot be found out.
 	local function other_side(request, username, domain)
-		local asked, exists = at_once(usermanager.user_exists, username, domain);
-		if not hosts[domain] or not asked or not exists then
-			return nil;
+		local exists = false;
+		if hosts[domain] then
+			exists = accounts.exists(username, domain);
 		end
-		local read, roster = at_once(rostermanager.load_roster, username, domain);
-		local rosters = rosters_of[domain];
-		return read and roster[request.account] or nil,
-			rosters and rosters.may_set(request.entity, username) and rosters or nil;
+		if exists == nil then
+			return nil, { core.failed("lookup") };
+		elseif not exists then
+			return true;
+		end
+		local roster, rosters = accounts.roster_of(username, domain), rosters_of[domain];
+		if not roster then
+			return nil, { false, unreadable[1], unreadable[2], unreadable[3], "R4" };
+		end
+		return true, roster[request.account], rosters and rosters.may_set(request.entity, username) and rosters or nil;
 	end
 
 	-- Returns the changes of contacts' rosters that have to be saved together with some changes, as a list of
@@ -181,7 +173,10 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		for _, change in ipairs(changes) do
 			if change.gains_to and is_local(change.jid) then
 				local username, domain = jid_split(change.jid);
-				local item, rosters = other_side(request, username, domain);
+				local is_known, item, rosters = other_side(request, username, domain);
+				if not is_known then
+					return nil, item;
+				end
 				local agreed, other, condition, text, rule =
 					core.agree_roster_change(request.account, change, item, rosters ~= nil);
 				if not agreed then
@@ -373,7 +368,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	local function get(event, account, username)
 		flush(); -- others may have come while the account was looked up
-		local roster = load(username);
+		local roster = accounts.roster_of(username, host);
 		local origin, stanza = event.origin, event.stanza;
 		if not roster then
 			origin.send(st.error_reply(stanza, unreadable[1], unreadable[2], unreadable[3]));
