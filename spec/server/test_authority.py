@@ -262,3 +262,20 @@ def test_c2_an_entity_of_a_host_that_is_activated_later(start_server):
     assert warned(server, "ghost@zz.lit") == []
     server.lua("assert(require 'core.hostmanager'.activate('zz.lit'))")
     assert len(warned(server, "ghost@zz.lit")) == 1
+
+
+def test_n1_the_rooms_of_others_are_not_administered(start_server, request):
+    """N (introduction): "Grants are about accounts, never about the server". On Prosody 0.12 an account that administers
+    the rooms component owns every room, so an entity that is granted muc#owner destroys the rooms of others in its
+    name. N1 names messages to a host, commands and passwords, not this."""
+    owner = "http://jabber.org/protocol/muc#owner"
+    server = start_server(muc=True, host_options={ROOMS: {"admins": [TYBALT]}}, privileged_entities=grants(iq={owner: "set"}))
+    if server.version < (13,):
+        request.applymarker(pytest.mark.xfail(strict=True, reason="to be decided: N1 does not name it"))
+    romeo, component = server.client(ROMEO), server.component(PUBSUB)
+    room = "r@" + ROOMS
+    romeo.send(f"<presence to='{room}/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    romeo.sync()
+    romeo.iq("set", room, f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>")
+    answer = component.privileged_iq("set", TYBALT, f"<query xmlns='{owner}'><destroy/></query>", to=room)
+    assert answer.get("type") == "error"
