@@ -61,10 +61,11 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
     let to = address::recipient(envelope.to, request.normaliser, "Q3")?;
     let own = account.jid.as_str();
     forgery::check_iq(&envelope.payload_namespace, kind, own, to.as_deref())?;
-    let addressed = || address::domain(to.as_deref().unwrap_or(own));
+    let addressed = to.as_deref().unwrap_or(own);
+    let unless_administrator_of = administered(&envelope.payload_namespace, kind, addressed);
     Ok(Permit {
         stanza: Some(inner),
-        unless_administrator_of: administered(&envelope.payload_namespace, kind, addressed),
+        unless_administrator_of,
         to,
         inner_id: Some(envelope.id),
         ..Permit::for_account(account)
@@ -74,10 +75,13 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
 /// What an account must not administer if it is to send this payload (N1).
 ///
 /// A command administers the host it is addressed to. A new password gives away everything that the account
-/// may do, on whichever host.
-fn administered<'a>(namespace: &str, kind: IqType, addressed: impl FnOnce() -> &'a str) -> Option<Domain> {
+/// may do, on whichever host. An administrator of a service of rooms or nodes is the owner of everybody's; the nodes of
+/// an account are its own. `addressed` is the recipient.
+fn administered(namespace: &str, kind: IqType, addressed: &str) -> Option<Domain> {
+    let host = || Some(Domain::Host(address::domain(addressed).to_owned()));
     match (namespace, kind) {
-        (ns::COMMANDS, _) => Some(Domain::Host(addressed().to_owned())),
+        (ns::COMMANDS | ns::MUC_OWNER | ns::MUC_ADMIN, _) => host(),
+        (ns::PUBSUB_OWNER, _) if !address::bare(addressed).contains('@') => host(),
         (ns::REGISTER, IqType::Set) => Some(Domain::Any),
         _ => None,
     }
@@ -298,9 +302,16 @@ mod tests {
     #[test]
     fn n1_what_the_account_must_not_administer_comes_with_the_permit() {
         let grant = Grant {
-            iq: [ns::COMMANDS, ns::REGISTER, PUBSUB]
-                .map(|namespace| (namespace.to_owned(), Access::Both))
-                .into(),
+            iq: [
+                ns::COMMANDS,
+                ns::REGISTER,
+                ns::MUC_OWNER,
+                ns::MUC_ADMIN,
+                ns::PUBSUB_OWNER,
+                PUBSUB,
+            ]
+            .map(|namespace| (namespace.to_owned(), Access::Both))
+            .into(),
             ..Grant::default()
         };
         let host = |host: &str| Some(Domain::Host(host.to_owned()));
@@ -319,6 +330,27 @@ mod tests {
             // A get says no more than that there is an account.
             (ns::REGISTER, "get", "", None),
             (PUBSUB, "set", "to='capulet.lit'", None),
+            (
+                ns::MUC_OWNER,
+                "set",
+                "to='r@rooms.capulet.lit'",
+                host("rooms.capulet.lit"),
+            ),
+            (
+                ns::MUC_ADMIN,
+                "get",
+                "to='r@rooms.capulet.lit'",
+                host("rooms.capulet.lit"),
+            ),
+            (
+                ns::PUBSUB_OWNER,
+                "set",
+                "to='news.capulet.lit'",
+                host("news.capulet.lit"),
+            ),
+            // The nodes of an account are its own.
+            (ns::PUBSUB_OWNER, "set", "", None),
+            (ns::PUBSUB_OWNER, "set", "to='juliet@capulet.lit'", None),
         ] {
             let payload = inner(&format!("type='{kind}' {to}")).replace(PUBSUB, namespace);
             let permit = judged(grant.clone(), "juliet@capulet.lit", kind, &payload).unwrap();

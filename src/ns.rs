@@ -28,5 +28,11 @@ pub const MAM_ANY: &str = "urn:xmpp:mam:";
 pub const DELEGATION_ANY: &str = "urn:xmpp:delegation:";
 /// XEP-0077 In-Band Registration: how an account changes its password or deletes itself.
 pub const REGISTER: &str = "jabber:iq:register";
+/// Owner configuration of a pubsub service (XEP-0060 section 8).
+pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
+/// What the owner of a room may do (XEP-0045 section 10).
+pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// What an administrator of a room may do (XEP-0045 section 9).
+pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 /// XEP-0050 Ad-Hoc Commands: how an administrator administers a server.
 pub const COMMANDS: &str = "http://jabber.org/protocol/commands";

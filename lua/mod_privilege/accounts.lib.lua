@@ -7,6 +7,7 @@ local new_cache = require "util.cache".new;
 local async = require "util.async";
 local time_now = require "util.time".now;
 local stanzas = module:require "stanzas";
+local at_once = module:require "at_once";
 
 local hosts = prosody.hosts;
 local host = module.host;
@@ -39,7 +40,7 @@ local function ask(username, of_host)
 	return true;
 end
 
-local lookups = {}; -- the lookups under way on this host, by username
+local lookups = {}; -- the lookups under way, by account
 local runner; -- one that does not wait; another is made while it does
 
 local function finish(lookup, there)
@@ -48,8 +49,8 @@ local function finish(lookup, there)
 	if not lookup.is_outdated then
 		lookup.there = there;
 	end
-	if lookups[lookup.username] == lookup then
-		lookups[lookup.username] = nil;
+	if lookups[lookup.account] == lookup then
+		lookups[lookup.account] = nil;
 	end
 	for _, callback in ipairs(lookup.callbacks) do
 		callback(lookup.there);
@@ -78,12 +79,11 @@ end
 
 -- Looks an account up, and never waits for it. The lookup may be done when this returns.
 local function look_up(username, of_host)
-	local lookup = of_host == host and lookups[username];
+	local account = username.."@"..of_host;
+	local lookup = lookups[account];
 	if not lookup then
-		lookup = { username = username, host = of_host, callbacks = {} };
-		if of_host == host then
-			lookups[username] = lookup;
-		end
+		lookup = { account = account, username = username, host = of_host, callbacks = {} };
+		lookups[account] = lookup;
 		local with = runner or new_runner();
 		runner = nil;
 		with:run(lookup);
@@ -104,25 +104,28 @@ local function when_known(username, of_host, callback)
 	end
 end
 
--- Returns whether there is such an account; nil where the provider cannot say, or not at once. Never waits. An
--- answer that takes time is remembered when it comes.
-local function exists(username)
+-- Returns whether there is such an account, on this host unless another is given; nil where the provider cannot say, or
+-- not at once. Never waits. An answer that takes time is remembered when it comes.
+local function exists(username, of_host)
 	local now = time_now();
-	local until_when = known:get(username);
+	local account = username.."@"..(of_host or host);
+	local until_when = known:get(account);
 	if until_when and until_when > now and until_when - now <= remember_for then
 		return true;
 	end
-	local lookup = look_up(username, host);
+	local lookup = look_up(username, of_host or host);
 	local function remember(there)
 		if there then
-			known:set(username, time_now() + remember_for);
+			known:set(account, time_now() + remember_for);
 		end
 	end
 	if lookup.is_done then
 		remember(lookup.there);
 		return lookup.there;
+	elseif not lookup.is_remembered then
+		lookup.is_remembered = true;
+		lookup.callbacks[#lookup.callbacks + 1] = remember;
 	end
-	lookup.callbacks[#lookup.callbacks + 1] = remember;
 	return nil;
 end
 
@@ -130,7 +133,7 @@ end
 -- that it has waited. The world may be another one then, and what was judged before is to be judged again.
 local function find(username)
 	local there = exists(username);
-	local lookup = lookups[username];
+	local lookup = lookups[username.."@"..host];
 	if there ~= nil or not lookup or not async.ready() then
 		return there, false;
 	end
@@ -141,13 +144,12 @@ local function find(username)
 end
 
 local function forget(event)
-	if event.host == host then
-		known:set(event.username, nil);
-		local lookup = lookups[event.username];
-		if lookup then
-			lookup.is_outdated = true;
-			lookups[event.username] = nil;
-		end
+	local account = event.username.."@"..event.host;
+	known:set(account, nil);
+	local lookup = lookups[account];
+	if lookup then
+		lookup.is_outdated = true;
+		lookups[account] = nil;
 	end
 end
 module:hook_global("user-deleted", forget, 1000);
@@ -161,6 +163,21 @@ module:hook_global("user-deleted", function (event)
 		cache:set(event.username.."@"..host, nil);
 	end
 end, -1000);
+
+-- Returns the roster of an account of this server, the table that the server itself uses; nil where it cannot be
+-- read at once.
+local function roster_of(username, of_host)
+	local asked, roster, problem = at_once(load_roster, username, of_host);
+	if asked and not problem and not (roster[false] and roster[false].broken) then
+		return roster;
+	end
+	-- The server would remember it as broken for as long as it is not crowded out: a client that logs in then would
+	-- find no contacts, and could save none.
+	local session = hosts[of_host];
+	if session and session.roster_cache and not session.sessions[username] then
+		session.roster_cache:set(username.."@"..of_host, nil);
+	end
+end
 
 local administrative = { ["prosody:admin"] = true, ["prosody:operator"] = true };
 
@@ -245,7 +262,7 @@ local session_mt = {
 	__index = function (session, key)
 		local value;
 		if key == "roster" then
-			value = load_roster(session.username, host);
+			value = roster_of(session.username, host) or { [false] = { broken = true, pending = {} } };
 		elseif key == "role" then
 			value = role_of(session.username);
 		else
@@ -339,6 +356,8 @@ return {
 	exists = exists;
 	find = find;
 	when_known = when_known;
+	ask = ask;
+	roster_of = roster_of;
 	administers = administers;
 	acting_session = acting_session;
 	bounced = bounced;

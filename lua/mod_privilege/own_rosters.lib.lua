@@ -56,6 +56,7 @@ return function (core, rosters)
 		end
 		session.send(st.reply(stanza));
 		rosters.tell(batch);
+		rosters.take_leave(batch);
 		return true;
 	end, 10);
 end;

@@ -7,7 +7,6 @@ local st = require "util.stanza";
 local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 local new_random_id = require "util.id".medium;
-local rostermanager = require "core.rostermanager";
 local usermanager = require "core.usermanager";
 local stanzas = module:require "stanzas";
 local at_once = module:require "at_once";
@@ -91,7 +90,8 @@ return function (core, native, accounts, entities, id_prefix)
 
 	local function is_subscribed(username, contact)
 		-- Where its lookup takes time: the roster of an account that is gone is empty.
-		return accounts.exists(username) ~= false and sees_presence_of(rostermanager.load_roster(username, host)[contact]);
+		local roster = accounts.exists(username) ~= false and accounts.roster_of(username, host);
+		return roster and sees_presence_of(roster[contact]) or false;
 	end
 
 	local function is_plain(stanza)
@@ -169,7 +169,7 @@ return function (core, native, accounts, entities, id_prefix)
 				end
 			end
 		elseif hosts[domain].sessions[node] or select(2, at_once(usermanager.user_exists, node, domain)) == true then
-			for jid, item in pairs(rostermanager.load_roster(node, domain)) do
+			for jid, item in pairs(accounts.roster_of(node, domain) or {}) do
 				local other, other_host;
 				if jid then
 					other, other_host = jid_split(jid);

@@ -10,7 +10,6 @@ local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 local rostermanager = require "core.rostermanager";
 local storagemanager = require "core.storagemanager";
-local usermanager = require "core.usermanager";
 local xml_parse = require "util.xml".parse;
 local new_batch = module:require "roster_batch".new;
 local at_once = module:require "at_once";
@@ -33,22 +32,9 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 	-- Whether the account exists right now. A roster that is stored for an account which is gone would be that of the
 	-- next account of that name (L7).
 	local function still_exists(username)
-		local asked, found = at_once(usermanager.user_exists, username, host);
+		local asked, found = at_once(accounts.ask, username, host);
 		-- Where this cannot be asked at once, the handler of the set has asked.
 		return not asked or found or false;
-	end
-
-	-- Returns the roster of an account, the table that the server itself uses; nil where it cannot be read.
-	local function load(username)
-		local asked, roster, problem = at_once(rostermanager.load_roster, username, host);
-		if asked and not problem and not (roster[false] and roster[false].broken) then
-			return roster;
-		end
-		-- The server would remember it as broken for as long as it is not crowded out.
-		local cache = hosts[host].roster_cache;
-		if cache and not hosts[host].sessions[username] then
-			cache:set(username.."@"..host, nil);
-		end
 	end
 
 	local has_map; -- whether the storage can save some contacts without the others
@@ -92,7 +78,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	-- Returns a batch without changes; nil where the roster cannot be read or the account does not exist.
 	function rosters_here.begin(username)
-		local roster = still_exists(username) and load(username);
+		local roster = still_exists(username) and accounts.roster_of(username, host);
 		if roster then
 			local batch = new_batch(username, roster);
 			batch.rosters = rosters_here;
@@ -121,8 +107,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		end
 	end
 
-	-- Tells clients and entities what a saved batch has changed: each change with the version that it made. Then
-	-- the server's own handlers cancel the subscriptions of removed contacts (R5).
+	-- Tells clients and entities what a saved batch has changed: each change with the version that it made.
 	function rosters_here.tell(batch)
 		local username = batch.username;
 		for i, jid in ipairs(batch.jids) do
@@ -131,6 +116,12 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			protected(rostermanager.roster_push, username, host, jid);
 			protected(pushes.changed, username, jid, batch.before[jid], batch.after[jid], version);
 		end
+	end
+
+	-- Has the server's own handlers cancel the subscriptions of the contacts that a batch has removed (R5). Those
+	-- change the rosters of contacts, each with a version of its own. So every batch that is saved has to be told before.
+	function rosters_here.take_leave(batch)
+		local username = batch.username;
 		for _, jid in ipairs(batch.jids) do
 			if batch.after[jid] == nil then
 				protected(module.fire_event, module, "roster-item-removed", {
@@ -160,17 +151,23 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		return node and (contact_host and contact_host.type == "local" or not contact_host and serves(domain));
 	end
 
-	-- The other side of a contact that is an account of this server: its item for the account, and the rosters of its
-	-- host if the entity may set this one.
+	-- The other side of a contact that is an account of this server: { item = its item for the account, rosters = those
+	-- of its host if the entity may set this one }. Returns nil and the denial where that cannot be found out.
 	local function other_side(request, username, domain)
-		local asked, exists = at_once(usermanager.user_exists, username, domain);
-		if not hosts[domain] or not asked or not exists then
-			return nil;
+		local exists = false;
+		if hosts[domain] then
+			exists = accounts.exists(username, domain);
 		end
-		local read, roster = at_once(rostermanager.load_roster, username, domain);
-		local rosters = rosters_of[domain];
-		return read and roster[request.account] or nil,
-			rosters and rosters.may_set(request.entity, username) and rosters or nil;
+		if exists == nil then
+			return nil, core.decline(request.permit, "lookup");
+		elseif not exists then
+			return {};
+		end
+		local roster, rosters = accounts.roster_of(username, domain), rosters_of[domain];
+		if not roster then
+			return nil, unreadable;
+		end
+		return { item = roster[request.account], rosters = rosters and rosters.may_set(request.entity, username) and rosters or nil };
 	end
 
 	-- Returns the changes of contacts' rosters that have to be saved together with some changes, as a list of
@@ -180,12 +177,15 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		for _, change in ipairs(changes) do
 			if change.gains_to and is_local(change.jid) then
 				local username, domain = jid_split(change.jid);
-				local item, rosters = other_side(request, username, domain);
-				local agreement, denial = core.agree_roster_change(request.account, change, item, rosters ~= nil);
+				local side, unknown = other_side(request, username, domain);
+				if not side then
+					return nil, unknown;
+				end
+				local agreement, denial = core.agree_roster_change(request.account, change, side.item, side.rosters ~= nil);
 				if not agreement then
 					return nil, denial;
 				elseif agreement.change then
-					others[#others + 1] = { rosters = rosters, username = username, change = agreement.change };
+					others[#others + 1] = { rosters = side.rosters, username = username, change = agreement.change };
 				end
 			end
 		end
@@ -246,9 +246,11 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			end
 			protected(answer, request);
 		end
-		for _, batch in ipairs(done.batches) do
-			if batch.is_saved then
-				batch.rosters.tell(batch);
+		for _, step in ipairs({ "tell", "take_leave" }) do
+			for _, batch in ipairs(done.batches) do
+				if batch.is_saved then
+					batch.rosters[step](batch);
+				end
 			end
 		end
 	end
@@ -360,7 +362,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	local function get(event, permit)
 		flush(); -- others may have come while the account was looked up
-		local roster = load(permit.username);
+		local roster = accounts.roster_of(permit.username, host);
 		if not roster then
 			return refuse(event, unreadable);
 		end
@@ -432,7 +434,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 
 	return {
 		flush = flush;
-		begin = rosters_here.begin, save = rosters_here.save, tell = rosters_here.tell;
+		begin = rosters_here.begin, save = rosters_here.save, tell = rosters_here.tell, take_leave = rosters_here.take_leave;
 		stop = function ()
 			if rosters_of[host] == rosters_here then
 				rosters_of[host] = nil;

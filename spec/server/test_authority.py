@@ -7,7 +7,7 @@ import pytest
 
 from harness import ACCOUNTS, Lua, PASSWORD, Prosody
 from helpers import assert_refused, grants
-from wire import Disconnected, RawComponent, body, local, message_from
+from wire import Disconnected, RawComponent, body, error_of, local, message_from, payload
 
 PUBSUB, GATEWAY, ROOMS = "pubsub.capulet.lit", "gateway.capulet.lit", "rooms.capulet.lit"
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
@@ -262,3 +262,19 @@ def test_c2_an_entity_of_a_host_that_is_activated_later(start_server):
     assert warned(server, "ghost@zz.lit") == []
     server.lua("assert(require 'core.hostmanager'.activate('zz.lit'))")
     assert len(warned(server, "ghost@zz.lit")) == 1
+
+
+def test_n1_the_rooms_of_others_are_not_administered(start_server):
+    """N1: on Prosody 0.12 an account that administers the rooms component owns every room, so an entity that is granted
+    muc#owner would destroy the rooms of others in its name. A room of the account's own is still its own."""
+    owner = "http://jabber.org/protocol/muc#owner"
+    server = start_server(muc=True, host_options={ROOMS: {"admins": [TYBALT]}}, privileged_entities=grants(iq={owner: "set"}))
+    romeo, component = server.client(ROMEO), server.component(PUBSUB)
+    room = "r@" + ROOMS
+    romeo.send(f"<presence to='{room}/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    romeo.sync()
+    romeo.iq("set", room, f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>")
+    destroy = f"<query xmlns='{owner}'><destroy/></query>"
+    assert error_of(component.privileged_iq("set", TYBALT, destroy, to=room))[:2] == ("auth", "forbidden")
+    # Asked in the name of somebody who administers nothing, the rooms answer.
+    assert payload(component.privileged_iq("set", "juliet@capulet.lit", destroy, to=room)).tag.endswith("}privilege")

@@ -1048,3 +1048,16 @@ def test_p4_two_granting_hosts(server, stranger):
     # Another entity sees of this what one of the hosts grants it.
     contacts = connect(server, "contacts.lit")
     assert told(contacts) == [(lady.jid, None)]
+
+
+def test_p3_a_roster_that_cannot_be_read_is_not_remembered(server, stranger):
+    """P3, R11: whether an account that is offline sees a presence is in its roster. A roster that cannot be read at that
+    moment is not what the account's client finds when it logs in later."""
+    server.put_roster_item(JULIET, CONTACT, subscription="both")
+    contacts = connect(server, "contacts.lit")
+    told(contacts)
+    server.lua("hosts['capulet.lit'].roster_cache = nil; break_store('capulet.lit', 'roster', true)")
+    say(stranger, JULIET, show("away"))
+    server.lua("mend_stores()")
+    answer = server.client(JULIET).iq("get", None, query())
+    assert [found.get("jid") for found in answer[0]] == [CONTACT], text_of(answer)

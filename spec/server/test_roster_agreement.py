@@ -254,3 +254,71 @@ def test_r10_a_host_that_is_not_active(start_server):
     gateway = server.component("gateway.capulet.lit")
     server.lua("require 'core.hostmanager'.deactivate('montague.lit')")
     assert set_subscription(gateway, JULIET, ROMEO, "to") == REFUSED
+
+
+def test_r10_a_contacts_roster_that_cannot_be_read(server, component):
+    """R10, R4: the contact's roster decides, so where it cannot be read the answer is that of a failing storage. The
+    server does not remember that roster as broken: afterwards the set is honoured, and the contact finds its own roster."""
+    server.put_roster_item(NURSE, JULIET, name="My lamb", subscription="from")
+    assert subscription(server, JULIET, NURSE) is None
+    server.lua("hosts['capulet.lit'].roster_cache = nil")
+    server.lua(
+        """
+        local is_broken = true;
+        hook("capulet.lit", "store-opened", function (event)
+            local real = event.store;
+            if event.store_name ~= "roster" or not real or not real.get then return; end
+            event.store = setmetatable({}, { __index = function (_, key)
+                local value = real[key];
+                if type(value) ~= "function" then return value; end
+                return function (_, user, ...)
+                    if user == "nurse" and is_broken then return nil, "broken by a test"; end
+                    return value(real, user, ...);
+                end
+            end });
+        end, 1000);
+        hook("*", "mended-by-a-test", function () is_broken = false; end);
+        """
+    )
+    assert set_subscription(component, JULIET, NURSE, "to") == ("wait", "internal-server-error")
+    server.lua("prosody.events.fire_event('mended-by-a-test')")
+    assert set_subscription(component, JULIET, NURSE, "to") is None
+    answer = server.client(NURSE).iq("get", None, query())
+    assert [found.get("jid") for found in answer[0]] == [JULIET], text_of(answer)
+
+
+def test_r10_a_contact_that_is_disabled(start_server):
+    """R10, L7: a disabled account is no account, so its roster is neither asked nor set."""
+    server = start_server(
+        privileged_entities={"capulet.lit": {"gateway.capulet.lit": {"roster": "both"}}}, authentication="internal_hashed",
+    )
+    if server.version < (13,):
+        pytest.skip("no account can be disabled before Prosody 13")
+    gateway = server.component("gateway.capulet.lit")
+    assert set_subscription(gateway, JULIET, NURSE, "both") is None
+    assert set_subscription(gateway, JULIET, NURSE, "none") is None
+    server.lua("assert(usermanager.disable_user('nurse', 'capulet.lit'))")
+    assert set_subscription(gateway, JULIET, NURSE, "both") == REFUSED
+    assert subscription(server, JULIET, NURSE) == "none" and subscription(server, NURSE, JULIET) == "both"
+
+
+@pytest.mark.parametrize("contact", (NURSE, ROMEO))
+def test_r10_a_contact_that_takes_time_to_be_found(start_server, contact):
+    """R10, L7: where the authentication provider has to wait before it can say that the contact exists, the set is to be
+    tried again, and is honoured then; the provider's delay is no disagreement."""
+    server = start_server(
+        authentication="spec_slow", without=("blocklist",), accounts=(JULIET, NURSE, ROMEO, "bot@capulet.lit"),
+        privileged_entities={"capulet.lit": {"bot@capulet.lit": {"roster": "set", "accounts": ["juliet"]}}},
+    )
+    user, host = contact.split("@")
+    server.lua(
+        "assert(storagemanager.open(h, 'roster'):set(user, { [false] = { pending = {} }, [account] = { subscription = 'from', groups = {} } }))",
+        h=host, user=user, account=JULIET,
+    )
+    bot = server.client("bot@capulet.lit")
+    assert set_subscription(bot, JULIET, contact, "to") == ("wait", "internal-server-error")
+    assert set_subscription(bot, JULIET, contact, "to") is None
+    assert held(server, JULIET)[contact] == {"subscription": "to"}
+    for _ in range(2):
+        refused = set_subscription(bot, JULIET, "nobody@" + host, "to")
+    assert refused in (REFUSED, ("wait", "internal-server-error"))

@@ -208,6 +208,37 @@ def test_r11_each_change_has_a_version_of_its_own(server, component):
     assert len(answer) == 0, text_of(answer)
 
 
+def test_r11_a_removal_that_changes_the_roster_of_another_account(server, component):
+    """R11: a removed contact is an account whose own set is in the same turn. The server changes the contact's roster
+    after that set, with versions after that of the set, and both are told in this order."""
+    server.put_roster_item(JULIET, NURSE, subscription="both")
+    server.put_roster_item(NURSE, JULIET, subscription="both")
+    nurse = log_in(server, NURSE)
+    component.drain()
+    in_one_turn(
+        server,
+        (component.jid, roster_set(JULIET, item("x@stranger.lit"))),
+        (component.jid, roster_set(NURSE, item("y@stranger.lit"))),
+        (component.jid, roster_set(JULIET, item(NURSE, subscription="remove"))),
+    )
+    told = [(s[0].get("ver"), read_item(s[0][0])[0]) for s in nurse.drain() if is_push(s)]
+    versions = [int(version) for version, _ in told]
+    assert [contact for _, contact in told] == ["y@stranger.lit", JULIET, JULIET], told
+    assert versions == sorted(set(versions)), told
+    now = server.lua(
+        """
+        return {
+            rostermanager.load_roster("nurse", "capulet.lit")[false].version,
+            storagemanager.open("capulet.lit", "roster"):get("nurse")[false].version,
+        }
+        """
+    )
+    assert now == [versions[-1]] * 2
+    assert [push[:2] for push in pushes(component) if push[0] == NURSE] == [
+        (NURSE, "y@stranger.lit"), (NURSE, JULIET), (NURSE, JULIET),
+    ]
+
+
 def test_r11_a_failed_save_leaves_the_version(server, component):
     """R4, R11: nothing has changed, so nothing has another version."""
     assert component.iq("set", JULIET, query(item("a@stranger.lit"))).get("type") == "result"
