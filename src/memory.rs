@@ -337,6 +337,11 @@ impl Memory {
             self.edit_sender(print.sender, |entry| {
                 (entry.sender == print.sender).then_some(entry)
             });
+        } else if print.content & AVAILABLE != 0 {
+            // Somebody is there again: that the bare JID has gone is news if it comes again.
+            self.edit_sender(print.sender, |entry| {
+                (!entry.sender.is_bare() || entry.is_available()).then_some(entry)
+            });
         }
         while self.buckets.len() < self.most_buckets
             && self.len * SPARE >= self.buckets.len() * WAYS

@@ -245,6 +245,22 @@ fn p4_a_bare_jid_that_is_gone_takes_its_resources_along() {
 }
 
 #[test]
+fn p4_a_bare_jid_that_is_gone_again_is_news() {
+    let mut memory = Memory::new(1000);
+    let host = memory.host("capulet.lit");
+    for _ in 0..2 {
+        assert!(!knows(&memory, gone("romeo@x.lit"), host));
+        memory.learn(gone("romeo@x.lit"), host);
+        assert!(knows(&memory, gone("romeo@x.lit"), host));
+        memory.learn(here("romeo@x.lit/a"), host);
+    }
+    // A resource that is there says nothing of what another bare JID said.
+    memory.learn(gone("other@x.lit"), host);
+    memory.learn(here("romeo@x.lit/b"), host);
+    assert!(knows(&memory, gone("other@x.lit"), host));
+}
+
+#[test]
 fn p6_who_has_been_asked() {
     let mut memory = Memory::new(1000);
     let (capulet, mantua) = (memory.host("capulet.lit"), memory.host("mantua.lit"));
@@ -379,6 +395,9 @@ proptest! {
                     prop_assert!(knows(&memory, print, known_hosts[host]));
                     if resource == 0 && !available {
                         twin.0.retain(|(owner, resource), _| *owner != contact || *resource == 0);
+                    }
+                    if available && twin.0.get(&(contact, 0)).is_some_and(|told| !told.available) {
+                        twin.0.remove(&(contact, 0));
                     }
                     if news {
                         twin.0.insert((contact, resource), Told { print, available, hosts: BTreeSet::new() });
