@@ -531,6 +531,37 @@ def send_everything(server, bot, stranger, juliet, romeo):
         peer.sync()
 
 
+def test_l1_i2_a_version_without_memory_came_between(server):
+    """L1, I2: after a downgrade and an upgrade nothing counts as known that an older version may have told otherwise."""
+    friends(server, JULIET, ROMEO)
+    friends(server, LADY, ROMEO)
+    romeo, nurse = server.client(ROMEO), server.client(NURSE)
+    entity = waiting(server)
+    server.lua(
+        """
+        local env = modulemanager.get_module("capulet.lit", "privilege");
+        local save = env.module.save;
+        env.module.save = function ()
+            local state = save();
+            for _, earlier in pairs(state.told) do
+                earlier.is_remembered = nil;
+            end
+            return state;
+        end
+        """
+    )
+    server.reload_module()
+    settle(server)
+    # Romeo is known from another host, which has noted all that it told.
+    assert told(entity) == [(nurse.jid, None)]
+    romeo.send_presence(content=away())
+    romeo.sync()
+    assert told(entity) == [(romeo.jid, None, None, "away")]
+    server.reload_module()
+    settle(server)
+    assert told(entity) == []
+
+
 def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
     """P7: what an entity was sent and never received does not come back to the accounts or contacts it was about."""
     stranger = server.component("stranger.lit")
