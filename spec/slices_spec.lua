@@ -146,6 +146,30 @@ describe("turns", function ()
 		assert.is_true(math.abs(counts.a - counts.b) <= 1 and math.abs(counts.b - counts.c) <= 1);
 	end);
 
+	it("let a host send as many probes in its slice as the rate allows, and then another", function ()
+		local a, b = new_turns("a", turns, clock), new_turns("b", turns, clock);
+		local counts = { 0, 0 };
+		local till = now + 10;
+		while now < till do
+			for i, host in ipairs({ a, b }) do
+				local seconds = host.begin();
+				while seconds > 0 do
+					now = now + seconds;
+					seconds = host.begin();
+				end
+				while host.until_probe() == 0 do
+					counts[i] = counts[i] + 1;
+					host.end_probe(200);
+					now = now + 0.0001;
+				end
+				host.finish();
+			end
+		end
+		local sent = counts[1] + counts[2];
+		assert.is_true(sent >= 1950 and sent <= 2010, sent);
+		assert.is_true(math.abs(counts[1] - counts[2]) <= sent / 20, counts[1]);
+	end);
+
 	it("for a probe do not wait for one that has gone, or does not want it any more", function ()
 		local gone, other, host = new_turns("gone", turns, clock), new_turns("other", turns, clock), new_turns("host", turns, clock);
 		assert.equal(0, gone.until_probe());

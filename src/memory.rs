@@ -59,12 +59,15 @@ fn contact_key(contact: &str) -> u64 {
     HASHERS.1.hash_one(contact)
 }
 
-/// One bit for each of eight hosts; hosts beyond the eighth share the bits of earlier ones.
-const HOST_BITS: u64 = 0xff;
+/// How many hosts have a mark of their own; any further ones share the last mark. The other 39 bits are
+/// enough to tell a sender's presence from the one before.
+const MARKS: u32 = 24;
+/// The bits of the marks.
+const HOST_BITS: u64 = (1 << MARKS) - 1;
 /// Whether the presence says that the sender is available.
-const AVAILABLE: u64 = 0x100;
+const AVAILABLE: u64 = 1 << MARKS;
 /// How many bits the content is moved to make room for those above.
-const CONTENT_SHIFT: u32 = 9;
+const CONTENT_SHIFT: u32 = MARKS + 1;
 
 /// A presence in 16 bytes: whose it is, and all that it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +185,7 @@ pub struct Host(usize);
 
 impl Host {
     fn mark(self) -> u64 {
-        1 << (self.0 % 8)
+        1 << self.0.min(MARKS as usize - 1)
     }
 }
 
@@ -336,6 +339,11 @@ impl Memory {
             // None of its resources is there any more: what they said before is news if it comes again.
             self.edit_sender(print.sender, |entry| {
                 (entry.sender == print.sender).then_some(entry)
+            });
+        } else if print.content & AVAILABLE != 0 {
+            // Somebody is there again: that the bare JID has gone is news if it comes again.
+            self.edit_sender(print.sender, |entry| {
+                (!entry.sender.is_bare() || entry.is_available()).then_some(entry)
             });
         }
         while self.buckets.len() < self.most_buckets

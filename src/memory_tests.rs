@@ -245,6 +245,36 @@ fn p4_a_bare_jid_that_is_gone_takes_its_resources_along() {
 }
 
 #[test]
+fn p4_a_bare_jid_that_is_gone_again_is_news() {
+    let mut memory = Memory::new(1000);
+    let host = memory.host("capulet.lit");
+    for _ in 0..2 {
+        assert!(!knows(&memory, gone("romeo@x.lit"), host));
+        memory.learn(gone("romeo@x.lit"), host);
+        assert!(knows(&memory, gone("romeo@x.lit"), host));
+        memory.learn(here("romeo@x.lit/a"), host);
+    }
+    // A resource that is there says nothing of what another bare JID said.
+    memory.learn(gone("other@x.lit"), host);
+    memory.learn(here("romeo@x.lit/b"), host);
+    assert!(knows(&memory, gone("other@x.lit"), host));
+}
+
+#[test]
+fn p4_p8_twenty_hosts_each_have_a_reason_of_their_own() {
+    let mut memory = Memory::new(1000);
+    let hosts: Vec<Host> = (0..20).map(|n| memory.host(&format!("host{n}.lit"))).collect();
+    for one in &hosts {
+        for other in hosts.iter().filter(|other| *other != one) {
+            memory.learn(here("romeo@x.lit/a"), *one);
+            memory.learn(here("romeo@x.lit/a"), *other);
+            assert!(!memory.forget("romeo@x.lit", *one), "{one:?}: {other:?} shows it");
+            assert!(memory.forget("romeo@x.lit", *other));
+        }
+    }
+}
+
+#[test]
 fn p6_who_has_been_asked() {
     let mut memory = Memory::new(1000);
     let (capulet, mantua) = (memory.host("capulet.lit"), memory.host("mantua.lit"));
@@ -283,7 +313,7 @@ enum Step {
     Reconnect,
 }
 
-const HOSTS: usize = 10;
+const HOSTS: usize = 26;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
@@ -323,6 +353,11 @@ impl Twin {
     }
 }
 
+/// The mark of a host, by the order in which it came.
+fn mark(host: usize) -> u64 {
+    Host(host).mark()
+}
+
 /// Resource 0 stands for the bare JID.
 fn jid(contact: usize, resource: usize) -> String {
     match resource {
@@ -335,7 +370,7 @@ proptest! {
     /// Against a memory without bounds: what that one calls news is told, always; and as long as
     /// nothing is evicted, nothing else is. The same for who is left believed available.
     ///
-    /// Hosts beyond the eighth share the mark of another: then something may be told twice, or a host
+    /// Hosts beyond the last that has a mark of its own share that one: then something may be told twice, or a host
     /// that narrows take the mark of another with it, but no news is kept back.
     #[test]
     fn p4_never_less_than_the_twin_and_no_more_while_there_is_room(
@@ -380,6 +415,9 @@ proptest! {
                     if resource == 0 && !available {
                         twin.0.retain(|(owner, resource), _| *owner != contact || *resource == 0);
                     }
+                    if available && twin.0.get(&(contact, 0)).is_some_and(|told| !told.available) {
+                        twin.0.remove(&(contact, 0));
+                    }
                     if news {
                         twin.0.insert((contact, resource), Told { print, available, hosts: BTreeSet::new() });
                     }
@@ -393,7 +431,7 @@ proptest! {
                     memory.grant(known_hosts[host], Some(&shown));
                     // Hosts with the same mark lose it together.
                     for told in twin.0.values_mut() {
-                        told.hosts.retain(|other| other % 8 != host % 8);
+                        told.hosts.retain(|other| mark(*other) != mark(host));
                     }
                     twin.tidy();
                 }
@@ -402,7 +440,7 @@ proptest! {
                     let left = memory.forget(&jid(contact, 0), known_hosts[host]);
                     for ((owner, _), told) in &mut twin.0 {
                         if *owner == contact {
-                            told.hosts.retain(|other| other % 8 != host % 8);
+                            told.hosts.retain(|other| mark(*other) != mark(host));
                         }
                     }
                     twin.tidy();

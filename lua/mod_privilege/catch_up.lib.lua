@@ -304,13 +304,21 @@ return function (core, accounts, id_prefix, show, say_gone)
 		return host_session.sessions[username] and rostermanager.load_roster(username, host) or read_roster(username);
 	end
 
+	-- A list that breaks off is as good as one that ends there: storage may fail with any account.
 	local function each_account(act)
-		local listed, iterate, state, first = pcall(usermanager.users, host);
+		local listed, iterate, state, username = pcall(usermanager.users, host);
 		if not listed or type(iterate) ~= "function" then
 			module:log("debug", "The accounts of %s cannot be listed, only those online are gone through", host);
 			return;
 		end
-		for username in iterate, state, first do
+		while true do
+			listed, username = pcall(iterate, state, username);
+			if not listed then
+				module:log("warn", "The list of the accounts of %s breaks off: %s", host, username);
+				return;
+			elseif username == nil then
+				return;
+			end
 			act(username);
 			pause();
 		end

@@ -19,7 +19,7 @@ return function (core, saved, id_prefix)
 		if session.type == "component" or session.full_jid == address then
 			kept[address] = {
 				entity = jid_bare(address), address = address, session = session, told = earlier.told;
-				presence_pending = earlier.presence_pending;
+				presence_pending = earlier.presence_pending; is_remembered = earlier.is_remembered;
 			};
 		end
 	end
@@ -251,6 +251,7 @@ return function (core, saved, id_prefix)
 		for address, connection in pairs(connections) do
 			told[address] = {
 				session = connection.session, told = connection.told, presence_pending = is_pending(address);
+				is_remembered = true; -- all presence it was told; version 0.1.0 kept no memory
 			};
 		end
 		return told;

@@ -249,6 +249,15 @@ return function (core, native, accounts, entities, id_prefix)
 		return is_unknown and "unknown" or todo;
 	end
 
+	-- After a downgrade and an upgrade: what this host has told meanwhile, nobody has noted, so that what was noted
+	-- before may have been told otherwise since.
+	local function distrust(connection)
+		local viewer = core.watch(connection.entity, connection.session.privilege_told);
+		if viewer then
+			core.unwatch(viewer, true);
+		end
+	end
+
 	local function tell_everything(address)
 		local watcher = watchers[address];
 		if watcher then
@@ -281,6 +290,9 @@ return function (core, native, accounts, entities, id_prefix)
 			end
 		end;
 		kept = function (connection)
+			if not connection.is_remembered then
+				distrust(connection);
+			end
 			local todo = enter(connection);
 			local watcher = watchers[connection.address];
 			if todo == "confirm" and not connection.presence_pending then

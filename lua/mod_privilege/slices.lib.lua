@@ -18,6 +18,7 @@ return function (name, turns, clock)
 	turns.probe_asked_at = turns.probe_asked_at or {};
 
 	local slice_end = 0;
+	local has_probed = false; -- whether it has had its turn for probes in this slice
 
 	local function leave_queue(queue, asked_at)
 		for i = #queue, 1, -1 do
@@ -70,6 +71,10 @@ return function (name, turns, clock)
 	-- Ends a slice; other hosts come first then.
 	local function finish()
 		leave_queue(turns.queue, turns.asked_at);
+		if has_probed then
+			leave_queue(turns.probers, turns.probe_asked_at);
+			has_probed = false;
+		end
 		slice_end = 0;
 		turns.next_slice_at = clock() + slice_pause;
 	end
@@ -88,9 +93,14 @@ return function (name, turns, clock)
 	end
 
 	-- The probe that was asked for has been sent, at a rate of so many in a second; or is not sent, without a
-	-- rate. What was not used in the time of a pause may be made up for.
+	-- rate. What was not used in the time of a pause may be made up for. The host keeps its turn until its slice
+	-- ends: no other host could use that before, and all would send less than the rate allows.
 	local function end_probe(rate)
-		leave_queue(turns.probers, turns.probe_asked_at);
+		has_probed = true;
+		if is_over() then
+			leave_queue(turns.probers, turns.probe_asked_at);
+			has_probed = false;
+		end
 		if rate then
 			turns.next_probe_at = math.max(turns.next_probe_at, clock() - slice_pause) + 1 / rate;
 		end

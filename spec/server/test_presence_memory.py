@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 
 import pytest
 
@@ -357,7 +358,42 @@ def test_p4_a_bare_jid_that_is_gone(server):
     assert told(entity) == [(CONTACT + "/r", None, None, "away"), (CONTACT, "unavailable"), (CONTACT + "/r", None, None, "away")]
 
 
-# P4: two granting hosts
+def test_p4_a_bare_jid_that_is_gone_again(server):
+    """P4: a change always is delivered: somebody whose bare JID was said to be gone, who came back, and goes the same way."""
+    stranger = server.component("stranger.lit")
+    friends(server, JULIET, CONTACT)
+    entity = waiting(server)
+    for _ in range(3):
+        say(stranger, JULIET)
+        stranger.send_presence("unavailable", JULIET, from_=CONTACT)
+        stranger.send_presence("unavailable", JULIET, from_=CONTACT)
+        stranger.sync()
+        assert told(entity) == [(CONTACT + "/r", None), (CONTACT, "unavailable")]
+
+
+# P4: two granting hosts, and more
+
+
+def test_p4_p8_each_of_many_hosts_has_a_reason_of_its_own(start_server):
+    """P4, P8: a contact that one of ten hosts loses has not gone while another shows it."""
+    hosts = tuple(f"h{number}.lit" for number in range(10))
+    server = start_server(
+        privileged_entities={host: {ENTITY: ROSTER} for host in hosts},
+        hosts=hosts,
+        accounts=tuple(f"a@{host}" for host in hosts),
+        components=(ENTITY,),
+    )
+    stranger = server.component("stranger.lit")
+    entity = waiting(server)
+    for one, other in itertools.combinations(hosts, 2):
+        for host in (one, other):
+            server.put_roster_item(f"a@{host}", CONTACT, subscription="both")
+            say(stranger, f"a@{host}")
+        assert told(entity) == [(CONTACT + "/r", None)]
+        server.put_roster_item(f"a@{one}", CONTACT)
+        assert told(entity) == [], f"{other} shows it still, and not {one}"
+        server.put_roster_item(f"a@{other}", CONTACT)
+        assert told(entity) == [(CONTACT, "unavailable")]
 
 
 def test_p4_one_of_two_hosts_revokes_presence(server, regrant):
@@ -493,6 +529,37 @@ def send_everything(server, bot, stranger, juliet, romeo):
     romeo.send_presence(content=away())
     for peer in (stranger, juliet, romeo):
         peer.sync()
+
+
+def test_l1_i2_a_version_without_memory_came_between(server):
+    """L1, I2: after a downgrade and an upgrade nothing counts as known that an older version may have told otherwise."""
+    friends(server, JULIET, ROMEO)
+    friends(server, LADY, ROMEO)
+    romeo, nurse = server.client(ROMEO), server.client(NURSE)
+    entity = waiting(server)
+    server.lua(
+        """
+        local env = modulemanager.get_module("capulet.lit", "privilege");
+        local save = env.module.save;
+        env.module.save = function ()
+            local state = save();
+            for _, earlier in pairs(state.told) do
+                earlier.is_remembered = nil;
+            end
+            return state;
+        end
+        """
+    )
+    server.reload_module()
+    settle(server)
+    # Romeo is known from another host, which has noted all that it told.
+    assert told(entity) == [(nurse.jid, None)]
+    romeo.send_presence(content=away())
+    romeo.sync()
+    assert told(entity) == [(romeo.jid, None, None, "away")]
+    server.reload_module()
+    settle(server)
+    assert told(entity) == []
 
 
 def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
@@ -716,3 +783,35 @@ def test_p6_hosts_take_turns(start_server):
     server.unload_module(host="montague.lit")
     settle(server)
     assert {s.get("from") for s in stranger.drain()} >= {TYBALT, LADY}
+
+
+def test_p6_a_list_of_accounts_that_breaks_off(server):
+    """P6: those that were listed before are gone through all the same, and nobody is told nothing."""
+    stranger = server.component("stranger.lit")
+    friends(server, JULIET, CONTACT)
+    friends(server, NURSE, "y@stranger.lit")
+    nurse = server.client(NURSE)
+    stranger.drain()
+    server.lua(
+        """
+        local usermanager = require "core.usermanager";
+        prosody.spec_users = usermanager.users;
+        usermanager.users = function ()
+            local count = 0;
+            return function ()
+                count = count + 1;
+                return count == 1 and "juliet" or error("broken");
+            end
+        end
+        """
+    )
+    before = len(server.log())
+    try:
+        entity = connect(server)
+    finally:
+        server.lua("require 'core.usermanager'.users, prosody.spec_users = prosody.spec_users, nil")
+    assert told(entity) == [(nurse.jid, None)]
+    probed = [stanza.get("to") for stanza in stranger.drain() if stanza.get("type") == "probe"]
+    assert sorted(probed) == [CONTACT, "y@stranger.lit"]
+    said = [line for line in server.log_lines("warn", since=before) if "breaks off" in line]
+    assert len(said) == 2, said  # of capulet.lit and of mantua.lit
