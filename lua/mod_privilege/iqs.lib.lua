@@ -4,6 +4,7 @@ local st = require "util.stanza";
 local time = require "util.time";
 local xml_escape = st.xml_escape;
 local jid_host = require "util.jid".host;
+local jid_split = require "util.jid".split;
 local stanzas = module:require "stanzas";
 
 local sweep_interval = 1; -- seconds between two looks for requests that have waited too long
@@ -26,8 +27,13 @@ return function (core, accounts, entities, refuse, confirm, id_prefix, link)
 		if connection then
 			return entities.deliver(connection, stanza);
 		end
-		-- An account's resource that has not sent presence, or a component inside the server.
-		return prosody.core_route_stanza(host_session, stanza);
+		if not jid_split(reply_to) then
+			return prosody.core_route_stanza(host_session, stanza); -- a component inside the server
+		end
+		-- A client that has not sent presence. For one that is gone the server would keep a message until the next one
+		-- comes, or return it to the account.
+		local session = prosody.full_sessions[reply_to];
+		return session ~= nil and entities.deliver({ session = session }, stanza);
 	end
 
 	local function wrapped(stanza, changes)

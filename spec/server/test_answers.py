@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness import IQ_GRANTS, Prosody
-from helpers import PING, archive, assert_refused, bodies, deep, grants
+from helpers import PING, archive, assert_refused, bodies, deep, grants, watcher
 from wire import NS, RawComponent, body, error_of, inner_iq, local, message_from, text_of
 
 PUBSUB, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
@@ -463,6 +463,47 @@ def test_l7_a_roster_get(slow):
     assert component.iq("get", NURSE, roster_query()).get("type") == "result"
     assert bot.iq("get", JULIET, roster_query()).get("type") == "result"
     assert error_of(bot.iq("get", "nobody@capulet.lit", roster_query()))[:2] == ("cancel", "item-not-found")
+
+
+def test_l7_r11_roster_sets(slow):
+    """L7, R11: sets of a bot wait for the lookup, keep their order and are saved; a component is told to try again."""
+    bot, component = slow.client(BOT), slow.component(PUBSUB)
+
+    def contact(number: int) -> str:
+        return f"<query xmlns='jabber:iq:roster'><item jid='c@stranger.lit' name='N{number}'/></query>"
+
+    ids = [bot.send_iq("set", JULIET, contact(number)) for number in range(5)]
+    answers = [bot.expect(is_answer(id_)).get("type") for id_ in ids]
+    assert answers == ["result"] * 5
+    assert slow.roster(JULIET)["c@stranger.lit"]["name"] == "N4"
+    # Now the account is known, also to the component.
+    assert component.iq("set", JULIET, contact(5)).get("type") == "result"
+    assert slow.roster(JULIET)["c@stranger.lit"]["name"] == "N5"
+    slow.lua("prosody.spec_slow = {}")
+    assert_refused(component.iq("set", NURSE, contact(6)), "wait", "internal-server-error", "again")
+    release(slow)
+    assert component.iq("set", NURSE, contact(7)).get("type") == "result"
+    assert slow.roster(NURSE)["c@stranger.lit"]["name"] == "N7"
+
+
+def test_p7_a_message_ahead_of_an_answer_for_a_client_that_is_gone(server):
+    """P7, Q6: it neither comes back to the account as an error nor waits for the next client of the bot."""
+    bot, juliet = server.client(BOT, presence=False), watcher(server)
+    # The archive answers in pieces; the client goes between the question and the pieces.
+    server.lua(
+        """
+        hook("capulet.lit", "iq-set/self/urn:xmpp:mam:2:query", function (event)
+            prosody.full_sessions[jid]:close();
+            event.origin.send(st.message({ to = event.stanza.attr.from }):tag("result", { xmlns = "urn:xmpp:mam:2" }):up());
+            return true;
+        end, 100);
+        """,
+        jid=bot.jid,
+    )
+    send_privileged_iq(bot, "set", JULIET, "<query xmlns='urn:xmpp:mam:2'/>")
+    bot.expect_closed()
+    juliet.expect_nothing(lambda s: s.find(".//{*}error") is not None)
+    server.client(BOT).expect_nothing(lambda s: s.find(".//{urn:xmpp:mam:2}result") is not None)
 
 
 @pytest.mark.parametrize("kind", ["message", "iq", "roster"])
