@@ -12,6 +12,7 @@ local rostermanager = require "core.rostermanager";
 local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
 local new_turns = module:require "slices";
+local copy_of_roster = module:require "roster_store".copy_of_roster;
 local with_attributes = module:require "stanzas".with_attributes;
 
 local hosts = prosody.hosts;
@@ -264,23 +265,12 @@ return function (core, accounts, id_prefix, show, say_gone)
 		end
 	end
 
-	local function copy_of(value, levels)
-		if type(value) ~= "table" or levels == 0 then
-			return value;
-		end
-		local copy = {};
-		for key, inner in pairs(value) do
-			copy[key] = copy_of(inner, levels - 1);
-		end
-		return copy;
-	end
-
 	local function load_past_cache(username)
 		local roster = storagemanager.open(host, "roster"):get(username) or {};
 		local handlers = host_session.events.get_handlers("roster-load");
 		if handlers and handlers[1] then
 			-- Some kinds of storage hand out the tables they keep: a roster, its items, their groups.
-			roster = copy_of(roster, 3);
+			roster = copy_of_roster(roster);
 			roster[false] = roster[false] or {};
 			host_session.events.fire_event("roster-load", { username = username, host = host, roster = roster });
 			roster[username.."@"..host] = nil;

@@ -1,6 +1,6 @@
 -- XEP-0356: Privileged Entity
 --
--- This file hooks the server's events and acts on verdicts. What is allowed is decided by the native
+-- This file hooks the server's events, and acts on permits and denials. What is allowed is decided by the native
 -- core alone; what the server calls things is known by the *.lib.lua files beside it.
 
 -- A Component section may name this module, since the older module of this name asked for it. The

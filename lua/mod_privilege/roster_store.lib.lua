@@ -97,5 +97,6 @@ end
 
 return {
 	apart = apart;
+	copy_of_roster = copy_of_roster;
 	pass_on = pass_on;
 };
