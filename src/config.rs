@@ -30,7 +30,7 @@ pub enum Value {
 
 impl Value {
     /// How the value is shown in a log line: short, and on one line.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Value::Nil => "nothing".to_owned(),
             Value::Bool(value) => value.to_string(),

@@ -49,8 +49,10 @@ pub mod administration;
 pub mod advert;
 pub mod config;
 pub mod denial;
+pub mod entities;
 pub mod envelope;
 pub mod forgery;
+pub mod host;
 pub mod iq;
 pub mod ledger;
 pub mod matrix;
@@ -61,7 +63,9 @@ pub mod permission;
 pub mod presence;
 pub mod request;
 pub mod roster;
+pub mod settings;
 pub mod viewers;
+pub mod wire;
 pub mod xml;
 
 #[cfg(any(

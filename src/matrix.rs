@@ -184,6 +184,14 @@ impl PermissionMatrix {
         sender.entity().and_then(|entity| self.grant(entity))
     }
 
+    /// Whether a change of a roster matters to any entity, connected or not: it is pushed, or shows and hides the
+    /// presence of contacts.
+    pub fn follows_rosters(&self) -> bool {
+        self.grants
+            .values()
+            .any(|grant| grant.pushes_roster() || grant.presence == PresenceAccess::Roster)
+    }
+
     /// Every entity named in the configuration, in order, those that are granted nothing included.
     pub fn entities(&self) -> Vec<&str> {
         let mut entities: Vec<&str> = self.grants.keys().map(String::as_str).collect();

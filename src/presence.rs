@@ -15,6 +15,16 @@ pub enum Occasion {
     Contact,
 }
 
+impl PresenceAccess {
+    /// Whether presence is told on this occasion.
+    pub fn includes(self, occasion: Occasion) -> bool {
+        match occasion {
+            Occasion::Account => self != PresenceAccess::None,
+            Occasion::Contact => self == PresenceAccess::Roster,
+        }
+    }
+}
+
 /// Whether an entity may be told a presence from `from`, normalised, on account of the account
 /// `username` of the granting host `host`.
 ///
@@ -28,11 +38,7 @@ pub fn may_see(
     username: &str,
     from: &str,
 ) -> bool {
-    let allowed = match occasion {
-        Occasion::Account => grant.presence != PresenceAccess::None,
-        Occasion::Contact => grant.presence == PresenceAccess::Roster,
-    };
-    if !allowed || !grant.scope.covers(username) {
+    if !grant.presence.includes(occasion) || !grant.scope.covers(username) {
         return false;
     }
     let bare = address::bare(from);

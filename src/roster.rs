@@ -26,6 +26,14 @@ pub enum Subscription {
 }
 
 impl Subscription {
+    /// Every state.
+    pub const ALL: [Subscription; 4] = [
+        Subscription::None,
+        Subscription::To,
+        Subscription::From,
+        Subscription::Both,
+    ];
+
     /// The value on the wire and in storage; `None` for an unknown one.
     pub fn parse(value: &str) -> Option<Subscription> {
         match value {
@@ -178,6 +186,11 @@ pub fn no_account() -> Denial {
         "R4",
         "there is no such account",
     )
+}
+
+/// The answer where the server fails; `text` says at what.
+pub fn failed(text: &str) -> Denial {
+    Denial::failed("R4", text)
 }
 
 /// Reads a roster set, the whole stanza, for the account with the bare JID `account`; see [`read_set`].

@@ -12,7 +12,7 @@ use crate::presence::{self, Occasion};
 /// The memory of a connection, which all granting hosts hold.
 pub type SharedMemory = Rc<RefCell<Memory>>;
 
-/// The number of a viewer. It is never given a second time.
+/// The number of a connection; see [`crate::entities`].
 pub type Number = u32;
 
 /// A presence that is at hand: why, of which account, and from whom.
@@ -49,8 +49,8 @@ struct UnderWay {
 /// The viewers of one granting host.
 #[derive(Debug, Default)]
 pub struct Viewers {
+    /// In the order of their numbers.
     list: Vec<Viewer>,
-    last_number: Number,
     last_ticket: u64,
     under_way: VecDeque<UnderWay>,
 }
@@ -65,28 +65,36 @@ pub struct Telling {
 }
 
 impl Viewers {
-    /// A connection of an entity that is granted something. Also returns what is to be done, because it may
-    /// see more or less than when it was last told.
+    /// Enters a connection of an entity that may see presence, or changes its grant if it is there. Returns what is to
+    /// be done, because the entity may see more or less than when it was last told.
     pub fn enter(
         &mut self,
+        number: Number,
         entity: &str,
         grant: &Rc<Grant>,
         host: &str,
         memory: SharedMemory,
-    ) -> (Number, Todo) {
+    ) -> Todo {
         let (host, todo) = {
             let mut memory = memory.borrow_mut();
             let host = memory.host(host);
             (host, memory.grant(host, Some(grant)))
         };
-        self.last_number += 1;
-        self.list.push(Viewer {
-            number: self.last_number,
+        let viewer = Viewer {
+            number,
             entity: entity.to_owned(),
             memory,
             host,
-        });
-        (self.last_number, todo)
+        };
+        match self.place(number) {
+            Ok(place) => {
+                if let Some(earlier) = self.list.get_mut(place) {
+                    *earlier = viewer;
+                }
+            }
+            Err(place) => self.list.insert(place, viewer),
+        }
+        todo
     }
 
     /// The connection has gone, or is a viewer no longer. With `revoked`, the host has taken the grant
@@ -96,6 +104,11 @@ impl Viewers {
             viewer.memory.borrow_mut().grant(viewer.host, None);
         }
         self.list.retain(|viewer| viewer.number != number);
+    }
+
+    /// Whether a connection may see presence.
+    pub fn has(&self, number: Number) -> bool {
+        self.get(number).is_some()
     }
 
     /// Who may see a presence and does not know it. `among` leaves out everybody else. `None` where
@@ -161,10 +174,10 @@ impl Viewers {
         &self,
         matrix: &PermissionMatrix,
         case: Case<'_>,
-        among: &[Number],
+        among: Option<&[Number]>,
         present: &[Sender],
     ) -> Vec<Number> {
-        self.seeing(matrix, case, Some(among))
+        self.seeing(matrix, case, among)
             .filter(|viewer| viewer.memory.borrow_mut().settle(case.from, present))
             .map(|viewer| viewer.number)
             .collect()
@@ -265,12 +278,13 @@ impl Viewers {
         }
     }
 
+    /// The place of a viewer in the list, or the one where it belongs.
+    fn place(&self, number: Number) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&number, |viewer| viewer.number)
+    }
+
     fn get(&self, number: Number) -> Option<&Viewer> {
-        let place = self
-            .list
-            .binary_search_by_key(&number, |viewer| viewer.number)
-            .ok()?;
-        self.list.get(place)
+        self.list.get(self.place(number).ok()?)
     }
 
     fn seeing<'v>(

@@ -68,6 +68,13 @@ impl Writer {
     }
 }
 
+/// Returns `text` as it stands in an attribute.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape(&mut out, text, true);
+    out
+}
+
 /// Whether XML 1.0 can hold every character of `text`.
 pub fn can_hold(text: &str) -> bool {
     text.chars()

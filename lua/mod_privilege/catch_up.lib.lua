@@ -113,7 +113,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 	end
 
 	local function settle(occasion, username, jid, presences, viewers)
-		local misled = core.unfounded(occasion, username, jid, presences, viewers);
+		local misled = core:unfounded(occasion, username, jid, presences, viewers);
 		if misled then
 			say_gone(jid, misled);
 		end
@@ -205,14 +205,14 @@ return function (core, accounts, id_prefix, show, say_gone)
 		local presences = user and presences_of(user.sessions) or {};
 		settle("contact", username, contact, presences, viewers);
 		if not presences[1] then
-			core.asked(contact, viewers);
+			core:asked(contact, viewers);
 		elseif rostermanager.is_contact_subscribed(node, contact_host.host, account) then
 			local answers = probe(account, username, contact, {}).answers;
 			for _, answer in ipairs(answers) do
 				show("contact", username, answer, viewers);
 			end
 			if answers[1] then
-				core.asked(contact, viewers);
+				core:asked(contact, viewers);
 			end
 		end
 	end
@@ -222,7 +222,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 		local has_left = probe(account, username, contact).has_left;
 		turns.end_probe(has_left and probe_rate);
 		if has_left then
-			core.asked(contact, viewers);
+			core:asked(contact, viewers);
 		end
 	end
 
@@ -247,7 +247,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 		elseif place == "elsewhere" then
 			pause_for_probe();
 			-- Meanwhile the account may have gone, or somebody else asked.
-			viewers = is_there(username) and core.askers(username, contact, viewers);
+			viewers = is_there(username) and core:askers(username, contact, viewers);
 			if viewers then
 				ask_elsewhere(username, account, contact, viewers);
 			else
@@ -255,7 +255,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 			end
 			return;
 		end
-		viewers = core.askers(username, contact, viewers);
+		viewers = core:askers(username, contact, viewers);
 		if not viewers then
 			return;
 		elseif place == "here" then
@@ -330,7 +330,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 		current = username;
 		repeat
 			is_outdated = false;
-			for _, contact in ipairs(core.contacts(username, roster_of(username), viewers)) do
+			for _, contact in ipairs(core:contacts(username, roster_of(username), viewers)) do
 				ask(username, account, contact, only, viewers);
 				pause();
 				if is_outdated or not waiting[1] then
@@ -355,7 +355,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 		end
 		local is_anybody_misled = false;
 		for _, viewer in ipairs(waiting) do
-			is_anybody_misled = is_anybody_misled or core.needs_round(viewer, false);
+			is_anybody_misled = is_anybody_misled or core:needs_round(viewer, false);
 		end
 		if probe_mode == "all" or is_anybody_misled then
 			each_account(function (username)
@@ -378,7 +378,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 
 	local function finish(viewer)
 		pending[viewer], served_from[viewer], served_before[viewer] = nil, nil, nil;
-		core.all_asked(viewer);
+		core:all_asked(viewer);
 	end
 
 	-- One round through all accounts. `places` are those of the steps of the round before, for viewers that came
@@ -432,7 +432,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 	local function leave_out_those_done()
 		local left = {};
 		for _, viewer in ipairs(waiting) do
-			if core.needs_round(viewer, probe_mode ~= "none") then
+			if core:needs_round(viewer, probe_mode ~= "none") then
 				left[#left + 1] = viewer;
 			else
 				finish(viewer);
@@ -455,7 +455,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 			end
 		end);
 		for _, username in ipairs(usernames) do
-			core.confirm(username, roster_of(username), viewers);
+			core:confirm(username, roster_of(username), viewers);
 			pause();
 		end
 		for _, viewer in ipairs(viewers) do

@@ -1,7 +1,7 @@
 -- XEP-0356: Privileged Entity
 --
--- This file hooks the server's events, and acts on permits and denials. What is allowed is decided by the native
--- core alone; what the server calls things is known by the *.lib.lua files beside it.
+-- This file hooks the server's events, and acts on permits and denials. The native core alone decides what is allowed.
+-- The *.lib.lua files beside this one know how the server does things.
 
 -- A Component section may name this module, since the older module of this name asked for it. The
 -- granting host does all there is to do.
@@ -23,32 +23,33 @@ local function serves(domain)
 	return hosts[domain] ~= nil or rawget(getconfig(), domain) ~= nil;
 end
 
-local saved = module.saved_state or {};
+local saved_state = module:require "saved_state";
+local saved = saved_state.read(module.saved_state);
 local id_prefix = saved.id_prefix or "privileged-"..new_random_id().."-";
+-- Handlers that an earlier instance left behind reach the present one through this table.
+local relay = saved.relay or {};
 
 local native = module:require "native";
--- What the core holds, it holds for good: so none of these may refer to this module's environment, or
--- neither would ever be collected.
-local core = native.open(module.host, jid_prep, nodeprep, serves, id_prefix);
+-- The core keeps these functions for its lifetime. They must not refer to this module's environment, or a reload would
+-- leak both.
+local core = native.open({ host = module.host, id_prefix = id_prefix, jid_prep = jid_prep, nodeprep = nodeprep, serves = serves });
+if saved.core then
+	core:restore(saved.core);
+end
 
-local accounts = module:require "accounts";
-local stanzas = module:require "stanzas";
-local entities = module:require "entities"(core, saved.told, id_prefix);
-
--- Answers with a denial: { type =, condition =, text =, rule = }.
+-- Answers with a denial, and returns what the handler of the event is to return.
 local function refuse(event, denial)
 	local origin, stanza = event.origin, event.stanza;
 	module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to,
 		denial.rule, denial.text);
-	origin.send(st.error_reply(stanza, denial.type, denial.condition, denial.text));
+	origin.send(st.error_reply(stanza, denial));
 	return true;
 end
 
--- What handlers still hold of an earlier instance leads to the present one.
-local link = saved.link or {};
+local accounts = module:require "accounts";
 
--- Whether what the core permits may go ahead, as far as only the server can tell. Returns the permit; or nil, and
--- what the handler of the event is to return.
+-- Whether the server lets go ahead what the core permits. Returns the permit; or nil, and what the handler of the event
+-- is to return.
 local function confirm(event, permit, denial)
 	if not permit then
 		return nil, refuse(event, denial);
@@ -57,114 +58,136 @@ local function confirm(event, permit, denial)
 	end
 	local exists, has_waited = accounts.find(permit.username);
 	if exists == nil then
-		return nil, refuse(event, core.decline(permit, "lookup"));
+		return nil, refuse(event, core:decline(permit, "lookup"));
 	elseif not exists then
-		return nil, refuse(event, core.decline(permit, "unknown-account"));
+		return nil, refuse(event, core:decline(permit, "unknown-account"));
 	elseif has_waited then
 		-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
-		core.decline(permit, "lookup");
-		local handle = link[permit.kind];
+		core:decline(permit, "lookup");
+		local handle = relay[permit.kind];
 		return nil, handle and handle(event);
 	elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
-		return nil, refuse(event, core.decline(permit, "administrator"));
+		return nil, refuse(event, core:decline(permit, "administrator"));
 	end
 	return permit;
 end
 
---- Messages
+local presences; -- below, since it needs connections
 
-local xmlns_privilege = { ["urn:xmpp:privilege:2"] = true, ["urn:xmpp:privilege:1"] = true };
-
-local function handle_message(event)
-	local stanza = event.stanza;
-	-- The cheap test, for the sake of everybody else's messages.
-	local found = false;
-	for _, tag in ipairs(stanza.tags) do
-		if tag.name == "privilege" and xmlns_privilege[tag.attr.xmlns] then
-			found = true;
-			break;
-		end
-	end
-	if not found then
-		return;
-	elseif stanza.attr.type == "error" then
-		return true; -- the bounce of an advertisement, or nothing we answer (M6)
-	end
-	local permit, answered = confirm(event, core.message(entities.sender(event.origin), stanza));
-	if not permit then
-		return answered;
-	elseif not (stanzas.is_writable(permit.stanza) and accounts.post(permit, accounts.bounced)) then
-		return refuse(event, core.decline(permit, "failed"));
-	end
-	return true;
-end
-link.message = handle_message;
-module:hook("message/host", handle_message, 10);
-
---- IQs, rosters, presence
-
-if saved.requests then
-	core.import_requests(saved.requests);
-end
-local iqs = module:require "iqs"(core, accounts, entities, refuse, confirm, id_prefix, link);
-local unclaimed = module:require "unclaimed"(core, accounts);
-local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
-local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
-pushes.listen({ is_wanted = presences.wants_roster_changes, changed = presences.roster_changed });
-local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse, confirm, serves, link);
+local connections = module:require "connections"(core, {
+	connected = function (...) presences.connected(...); end;
+	disconnected = function (...) presences.disconnected(...); end;
+}, saved.connections or {});
+local delivery = connections.delivery;
+local entity_hosts = module:require "entity_hosts"(connections);
+presences = module:require "presences"(core, native, accounts, delivery, id_prefix);
+local pushes = module:require "pushes"(core, accounts, delivery);
+pushes.listen(presences.roster_changed);
+local messages = module:require "messages"(core, accounts, delivery, refuse, confirm, relay);
+local iqs = module:require "iqs"(core, accounts, delivery, refuse, confirm, id_prefix, relay);
+local rosters = module:require "rosters"(core, accounts, delivery, pushes, refuse, confirm, serves, relay);
 module:require "own_rosters"(core, rosters);
+local unclaimed = module:require "unclaimed"(core, accounts);
 
 --- Configuration and life cycle
 
--- A number of at least `min`; anything else is reported once and is the default.
-local function number_option(name, default, min)
-	local value = module:get_option(name);
-	local number = tonumber(value == nil and default or value);
-	if not number or number ~= number or number < min or number > 1e9 then
-		module:log("error", "Option %s of %s: found %s, allowed: a number of at least %g; treated as %g",
-			name, module.host, tostring(value), min, default);
-		return default;
+local function set_status(entities, problems)
+	if problems > 0 then
+		module:set_status("warn", ("%d problem(s) in privileged_entities or other options, see the log"):format(problems), true);
+	else
+		module:set_status("info", ("%d privileged entities"):format(entities), true);
 	end
-	return number;
 end
 
 local function read_configuration()
-	rosters.flush(); -- by the permissions they were judged by
-	core.iq_limits(number_option("privilege_iq_limit", 10000, 0), number_option("privilege_iq_timeout", 120, 0) * 1000);
-	presences.configure(number_option("privilege_probe_rate", 200, 1), module:get_option("privilege_probe", "all"));
-	local problems, changed = core.configure(module:get_option("privileged_entities"));
-	for _, problem in ipairs(problems) do
+	rosters.flush(); -- by the permissions that they were judged by
+	local configured = core:configure({
+		entities = module:get_option("privileged_entities");
+		iq_limit = module:get_option("privilege_iq_limit"), iq_timeout = module:get_option("privilege_iq_timeout");
+		probe = module:get_option("privilege_probe"), probe_rate = module:get_option("privilege_probe_rate");
+	});
+	for _, problem in ipairs(configured.problems) do
 		module:log(problem.level, "%s", problem.text);
 	end
-	entities.refresh(changed);
+	pushes.configure(configured.follows_rosters);
+	delivery.send(configured.outbox);
+	presences.configure(configured);
+	entity_hosts.attach_all(connections.refresh());
 	unclaimed.look(function (count)
-		-- COMPAT 0.11: no status
-		if not module.set_status then -- luacheck: ignore 542
-		elseif #problems + count > 0 then
-			module:set_status("warn", ("%d problem(s) in privileged_entities, see the log"):format(#problems + count), true);
-		else
-			module:set_status("info", ("%d privileged entities"):format(#core.entities()), true);
-		end
+		set_status(#core:entities(), #configured.problems + count);
 	end);
 end
 
-module:hook_global("config-reloaded", read_configuration);
-read_configuration();
-
 function module.save()
 	rosters.flush();
-	return { id_prefix = id_prefix, link = link, told = entities.save(presences.is_pending), requests = core.export_requests() };
+	local state = core:save();
+	return saved_state.write({
+		id_prefix = id_prefix, relay = relay, core = state;
+		connections = connections.save(state.connections, presences.is_pending);
+	});
 end
 
 function module.unload()
 	rosters.flush();
-	link.take_answer, link.message, link.iq, link.roster = nil, nil, nil, nil;
+	for name in pairs(relay) do
+		relay[name] = nil;
+	end
 	if not module.reloading then
-		iqs.stop();
+		delivery.send(core:stop());
 	end
 	unclaimed.stop();
 	rosters.stop();
-	presences.stop(not module.reloading);
+	presences.stop();
 	pushes.stop();
-	entities.stop();
+	connections.stop();
+	entity_hosts.stop();
 end
+
+--- Everything that the server tells us, and who handles it. Where the order matters, the priority has a name.
+
+local before_server = 10; -- before the server's own handlers, which are at 0 or below
+local before_presence = 0.5; -- before the handlers of presence, which end the event, and after those that may stop it
+local after_all = -1000;
+
+-- Stanzas to the host and to its accounts
+
+module:hook("message/host", messages.handle, before_server);
+
+-- A wrapper is for a bare JID. On the entity's own, on a full JID and on the host the core refuses it (Q1).
+for _, kind in ipairs({ "get", "set" }) do
+	for _, place in ipairs({ "bare", "self", "host" }) do
+		module:hook(("iq-%s/%s/urn:xmpp:privilege:2:privileged_iq"):format(kind, place), iqs.handle);
+	end
+end
+module:hook("iq/full", iqs.handle_full, before_server);
+module:hook("iq/bare", iqs.routed_answer, before_server);
+
+module:hook("presence/bare", presences.on_presence, before_presence);
+module:hook("presence/full", presences.on_presence, before_presence);
+
+module:hook("store-opened", pushes.store_opened, after_all); -- after others that put a store of theirs around it
+
+-- Accounts that are deleted or disabled. The order is what makes it right.
+
+module:hook_global("user-deleted", pushes.account_gone, 400); -- its roster is still there: mod_roster drops it at 300
+module:hook_global("user-deleted", iqs.account_gone);
+module:hook_global("user-disabled", iqs.account_gone);
+
+-- Entities that come and go, each on the host that it is on
+
+entity_hosts.follow({
+	["component-authenticated"] = connections.component_came;
+	["component-disconnected"] = connections.component_left;
+	["presence/initial"] = connections.client_present;
+	["resource-bind"] = connections.client_came;
+	["resource-unbind"] = connections.client_left;
+	["delivery/failure"] = connections.delivery_failed;
+}, {
+	["delivery/failure"] = 1; -- before the server keeps a message for later, and stream management sends an error
+});
+module:hook_global("host-activated", entity_hosts.activated);
+module:hook_global("host-deactivated", entity_hosts.deactivated);
+
+module:hook_global("config-reloaded", read_configuration);
+read_configuration();
+iqs.go_on();

@@ -42,7 +42,7 @@ return function (core, rosters)
 			session.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
 			return true;
 		end
-		local changes, denial = core.plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
+		local changes, denial = core:plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
 		if not changes then
 			session.send(st.error_reply(stanza, denial.type, denial.condition, denial.text));
 			return true;

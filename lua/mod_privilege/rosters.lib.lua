@@ -10,7 +10,6 @@ local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 local rostermanager = require "core.rostermanager";
 local storagemanager = require "core.storagemanager";
-local xml_parse = require "util.xml".parse;
 local new_batch = module:require "roster_batch".new;
 local at_once = module:require "at_once";
 
@@ -26,7 +25,7 @@ local unreadable = failure("the roster cannot be read from storage");
 local unsaved = failure("the roster cannot be saved");
 local failed = failure("the server failed to handle this roster set");
 
-return function (core, accounts, entities, pushes, refuse, confirm, serves, link)
+return function (core, accounts, delivery, pushes, refuse, confirm, serves, link)
 	--- One account's roster: reading it, making changes durable, telling them
 
 	-- Whether the account exists right now. A roster that is stored for an account which is gone would be that of the
@@ -134,7 +133,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 	end
 
 	function rosters_here.may_set(entity, username)
-		return core.may_set_roster(entity, username);
+		return core:may_set_roster(entity, username);
 	end
 
 	-- Granting host to its rosters.
@@ -159,7 +158,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			exists = accounts.exists(username, domain);
 		end
 		if exists == nil then
-			return nil, core.decline(request.permit, "lookup");
+			return nil, core:decline(request.permit, "lookup");
 		elseif not exists then
 			return {};
 		end
@@ -181,7 +180,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 				if not side then
 					return nil, unknown;
 				end
-				local agreement, denial = core.agree_roster_change(request.account, change, side.item, side.rosters ~= nil);
+				local agreement, denial = core:agree_roster_change(request.account, change, side.item, side.rosters ~= nil);
 				if not agreement then
 					return nil, denial;
 				elseif agreement.change then
@@ -278,10 +277,10 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		local username = request.username;
 		local batch = turn.by_username[username] or rosters_here.begin(username);
 		if not batch then
-			request.denial = still_exists(username) and unreadable or core.decline(request.permit, "unknown-account");
+			request.denial = still_exists(username) and unreadable or core:decline(request.permit, "unknown-account");
 			return true;
 		end
-		local changes, reason = core.plan_roster_set(request.account, request.stanza, batch.roster);
+		local changes, reason = core:plan_roster_set(request.account, request.stanza, batch.roster);
 		if not changes then
 			request.denial = reason;
 			return batch:is_empty();
@@ -367,8 +366,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			return refuse(event, unreadable);
 		end
 		local origin = event.origin;
-		local text = core.roster_result(event.stanza, permit.account, roster);
-		origin.send(entities.takes_text(origin) and text or xml_parse(text));
+		delivery.reply(origin, core:roster_result(permit.account, event.stanza, roster));
 		return true;
 	end
 
@@ -393,7 +391,7 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 			if not event.stanza.attr.to then
 				return;
 			end
-			local permit, answered = confirm(event, core.roster(entities.sender(event.origin), event.stanza));
+			local permit, answered = confirm(event, core:roster(delivery.live(event.origin), event.stanza));
 			if not permit then
 				return answered;
 			end

@@ -16,7 +16,7 @@ return function (core, accounts)
 
 	local function look_up(entity)
 		local username, domain = jid_split(entity);
-		if not username or looked_up[entity] or not core.grant(entity) or not hosts[domain] or hosts[domain].type ~= "local" then
+		if not username or looked_up[entity] or not core:grants(entity) or not hosts[domain] or hosts[domain].type ~= "local" then
 			return;
 		end
 		local current = looked_up;
@@ -32,7 +32,7 @@ return function (core, accounts)
 
 	-- Hosts are activated one after the other, and may be at any time.
 	module:hook_global("host-activated", function (domain)
-		for _, entity in ipairs(core.entities()) do
+		for _, entity in ipairs(core:entities()) do
 			local _, entity_domain = jid_split(entity);
 			if entity_domain == domain then
 				look_up(entity);
@@ -42,7 +42,7 @@ return function (core, accounts)
 
 	module:hook_global("user-deleted", function (event)
 		local entity = event.username.."@"..event.host;
-		if core.grant(entity) then
+		if core:grants(entity) then
 			warn(entity);
 		end
 	end);
@@ -53,7 +53,7 @@ return function (core, accounts)
 		look = function (on_count)
 			looked_up, count, report = {}, 0, on_count;
 			report(count);
-			for _, entity in ipairs(core.entities()) do
+			for _, entity in ipairs(core:entities()) do
 				look_up(entity);
 			end
 		end;

@@ -5,14 +5,19 @@
 //! round. A denial is returned, never raised. What is raised, on a wrong argument or a panic, is one
 //! Lua error in the call that caused it (L2).
 
-mod convert;
-mod instance;
+mod host;
+mod judgements;
 mod keys;
 mod presences;
 mod rosters;
+mod saved;
+mod server;
 mod stanza;
+mod values;
 
 use mlua::prelude::*;
+
+use crate::roster::Subscription;
 
 /// What the shim compares with its own version, so that files updated apart are noticed.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,21 +33,32 @@ const LUA: &str = if cfg!(feature = "lua54") {
     "5.1"
 };
 
-/// `luaopen_privilege_native`: gives a table with the library's `version`, the `lua` it is for,
-/// `open`, which makes the core of one granting host, and `presence_memory`, which makes the memory of
-/// one connection.
+/// `luaopen_privilege_native`: returns a table with the library's `version`, the `lua` it is for, `open`, which
+/// makes one granting host, and the sets of subscriptions `includes_to` and `includes_from`.
 #[mlua::lua_module]
 fn privilege_native(lua: &Lua) -> LuaResult<LuaTable> {
     let exports = lua.create_table()?;
     exports.raw_set("version", VERSION)?;
     exports.raw_set("lua", LUA)?;
-    exports.raw_set("open", lua.create_function(instance::open)?)?;
-    exports.raw_set("presence_memory", lua.create_function(presences::memory)?)?;
+    exports.raw_set("open", lua.create_function(host::open)?)?;
+    exports.raw_set("includes_to", subscriptions(lua, Subscription::includes_to)?)?;
+    exports.raw_set("includes_from", subscriptions(lua, Subscription::includes_from)?)?;
+    #[cfg(feature = "fault")]
     exports.raw_set("fault", lua.create_function(fault)?)?;
     Ok(exports)
 }
 
+/// Returns a set of subscriptions, by their names.
+fn subscriptions(lua: &Lua, includes: fn(Subscription) -> bool) -> LuaResult<LuaTable> {
+    let names = Subscription::ALL
+        .into_iter()
+        .filter(|subscription| includes(*subscription))
+        .map(|subscription| (subscription.as_str(), true));
+    lua.create_table_from(names)
+}
+
 /// Panics, so that a test can show that a panic stays on this side of the border (L2).
+#[cfg(feature = "fault")]
 #[expect(clippy::panic, reason = "the one place that is meant to panic")]
 fn fault(_: &Lua, (): ()) -> LuaResult<()> {
     panic!("a fault on purpose")

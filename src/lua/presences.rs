@@ -5,12 +5,17 @@ use std::rc::Rc;
 
 use mlua::prelude::*;
 
-use super::convert;
+use super::host::LuaHost;
 use super::keys::Keys;
-use super::stanza::{owned, string};
+use super::rosters::subscribed_to;
+use super::stanza::{LuaTag, owned, string};
+use super::values::{Flag, Natural, Text, Viewer, Viewers};
+use crate::envelope::Tag;
+use crate::host::Host;
 use crate::memory::{Fingerprint, Fingerprinter, Memory, Sender};
 use crate::ns;
-use crate::viewers::{Number, SharedMemory};
+use crate::presence::Occasion;
+use crate::viewers::{Case, Number, SharedMemory};
 
 /// How many senders a connection's memory holds: 16 MiB when it is full.
 const MOST_SENDERS: usize = 1 << 20;
@@ -21,10 +26,10 @@ struct PresenceMemory(SharedMemory);
 
 impl LuaUserData for PresenceMemory {}
 
-/// `presence_memory()`: an empty memory.
-pub(super) fn memory(lua: &Lua, (): ()) -> LuaResult<LuaAnyUserData> {
+/// Returns an empty memory, and as the shim holds it.
+pub(super) fn new_memory(lua: &Lua) -> LuaResult<(LuaAnyUserData, SharedMemory)> {
     let memory = Rc::new(RefCell::new(Memory::new(MOST_SENDERS)));
-    lua.create_userdata(PresenceMemory(memory))
+    Ok((lua.create_userdata(PresenceMemory(Rc::clone(&memory)))?, memory))
 }
 
 /// The memory in a value; `None` where it is nothing of the kind, or was made by another version of
@@ -37,23 +42,165 @@ pub(super) fn shared(value: &LuaValue) -> Option<SharedMemory> {
     Some(Rc::clone(&memory.0))
 }
 
-/// The numbers of viewers in a list.
-pub(super) fn numbers(list: &LuaTable, function: &str) -> LuaResult<Vec<Number>> {
-    let mut numbers = Vec::with_capacity(list.raw_len());
-    for index in 1..=list.raw_len() {
-        numbers.push(number(&list.raw_get(index)?, function)?);
-    }
-    Ok(numbers)
+pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
+    methods.add_method("sees", |_, this, occasion: Occasion| {
+        let host = this.host();
+        Ok(host.entities.most_presence(&host.matrix).includes(occasion))
+    });
+    methods.add_method("viewers", viewers);
+    methods.add_method(
+        "shown",
+        |_, this, (Natural(ticket), Viewers(told)): (Natural, Viewers)| {
+            this.host_mut().viewers.shown(ticket, &told);
+            Ok(())
+        },
+    );
+    methods.add_method("unfounded", unfounded);
+    methods.add_method("lost", lost);
+    methods.add_method("confirm", confirm);
+    methods.add_method("contacts", contacts);
+    methods.add_method("askers", askers);
+    methods.add_method("asked", |_, this, (contact, Viewers(some)): (Text, Viewers)| {
+        this.host().viewers.asked(&contact, &some);
+        Ok(())
+    });
+    methods.add_method("all_asked", |_, this, Viewer(viewer): Viewer| {
+        this.host().viewers.all_asked(viewer);
+        Ok(())
+    });
+    methods.add_method(
+        "needs_round",
+        |_, this, (Viewer(viewer), Flag(asks)): (Viewer, Flag)| {
+            let host = this.host();
+            Ok(host.viewers.needs_round(&host.matrix, viewer, asks))
+        },
+    );
 }
 
-/// The number of a viewer.
-pub(super) fn number(value: &LuaValue, function: &str) -> LuaResult<Number> {
-    let number = convert::natural(value, function, "viewer")?;
-    Number::try_from(number).map_err(|_| convert::wrong(function, "viewer", "the number of a viewer", value))
+/// `viewers(occasion, username, stanza, among)`: those who may see a presence and do not know it, and
+/// a ticket for `shown`; nil where there is nothing to do. The presence is an "account"'s broadcast, or
+/// has come to the account from a "contact"; whether the account is subscribed to that contact is for the
+/// caller to find out (P1, P3 to P5, C7). `among` may be a list of viewers to choose from.
+fn viewers(
+    _: &Lua,
+    this: &LuaHost,
+    (occasion, username, stanza, among): (Occasion, Text, LuaTable, Option<Viewers>),
+) -> LuaResult<(Option<Vec<Number>>, Option<u64>)> {
+    let keys = &this.keys;
+    let from = LuaTag::stanza(stanza.clone(), keys)
+        .attribute("from")
+        .unwrap_or_default();
+    let case = Case {
+        occasion,
+        username: &username,
+        from: &from,
+    };
+    let among = among.as_ref().map(|Viewers(some)| some.as_slice());
+    let Host { matrix, viewers, .. } = &mut *this.host_mut();
+    Ok(
+        match viewers.tell(matrix, case, among, || fingerprint(&stanza, keys))? {
+            None => (None, None),
+            Some(telling) => (Some(telling.viewers), Some(telling.ticket)),
+        },
+    )
+}
+
+/// A list of viewers as Lua sees it; nil for nobody.
+fn listed(viewers: Vec<Number>) -> Option<Vec<Number>> {
+    (!viewers.is_empty()).then_some(viewers)
+}
+
+/// `unfounded(occasion, username, jid, present, among)`: those who believe an account, or a contact of
+/// it, available for no reason that holds today, and who have to be told that it is not; nil for nobody.
+/// `present` are the presences that it has; `among` may be a list of viewers to choose from.
+fn unfounded(
+    _: &Lua,
+    this: &LuaHost,
+    (occasion, username, jid, present, among): (Occasion, Text, Text, LuaTable, Option<Viewers>),
+) -> LuaResult<Option<Vec<Number>>> {
+    let case = Case {
+        occasion,
+        username: &username,
+        from: &jid,
+    };
+    let present = senders(&present, &this.keys);
+    let host = this.host();
+    let among = among.as_ref().map(|Viewers(some)| some.as_slice());
+    Ok(listed(host.viewers.unfounded(
+        &host.matrix,
+        case,
+        among,
+        &present,
+    )))
+}
+
+/// A contact of an account.
+fn of_contact<'a>(username: &'a Text, contact: &'a Text) -> Case<'a> {
+    Case {
+        occasion: Occasion::Contact,
+        username,
+        from: contact,
+    }
+}
+
+/// `lost(username, contact, others)`: the account is no longer subscribed to the contact; `others`, a list
+/// of usernames, are. Returns those who believe the contact available and have to be told that it is not; nil
+/// for nobody (P8).
+fn lost(
+    _: &Lua,
+    this: &LuaHost,
+    (username, contact, others): (Text, Text, Vec<Text>),
+) -> LuaResult<Option<Vec<Number>>> {
+    let others: Vec<String> = others.into_iter().map(|Text(other)| other).collect();
+    let host = this.host();
+    let case = of_contact(&username, &contact);
+    Ok(listed(host.viewers.lost(&host.matrix, case, &others)))
+}
+
+/// `confirm(username, roster, among)`: the presence that these viewers were told of the account and of the contacts it
+/// is subscribed to, and may still see, is known on its account (P4).
+fn confirm(
+    _: &Lua,
+    this: &LuaHost,
+    (username, stored, Viewers(some)): (Text, LuaTable, Viewers),
+) -> LuaResult<()> {
+    let subscribed = subscribed_to(&stored, &this.keys);
+    let host = this.host();
+    let contacts = subscribed.iter().map(String::as_str);
+    host.viewers.confirm(&host.matrix, &username, contacts, &some);
+    Ok(())
+}
+
+/// `contacts(username, roster, among)`: the contacts an account is subscribed to that are still to be
+/// asked on behalf of some of these viewers (P3).
+fn contacts(
+    lua: &Lua,
+    this: &LuaHost,
+    (username, stored, Viewers(some)): (Text, LuaTable, Viewers),
+) -> LuaResult<LuaTable> {
+    let subscribed = subscribed_to(&stored, &this.keys);
+    let host = this.host();
+    let contacts = subscribed.iter().map(String::as_str);
+    let worth = host
+        .viewers
+        .worth_asking(&host.matrix, &username, contacts, &some);
+    lua.create_sequence_from(worth)
+}
+
+/// `askers(username, contact, among)`: those of these viewers for whom the contact is still to be asked
+/// in the name of this account; nil for nobody.
+fn askers(
+    _: &Lua,
+    this: &LuaHost,
+    (username, contact, Viewers(some)): (Text, Text, Viewers),
+) -> LuaResult<Option<Vec<Number>>> {
+    let host = this.host();
+    let case = of_contact(&username, &contact);
+    Ok(listed(host.viewers.askers(&host.matrix, case, &some)))
 }
 
 /// Who sent each of some presences.
-pub(super) fn senders(list: &LuaTable, keys: &Keys) -> Vec<Sender> {
+fn senders(list: &LuaTable, keys: &Keys) -> Vec<Sender> {
     let presences = (1..=list.raw_len()).filter_map(|index| list.raw_get::<LuaTable>(index).ok());
     presences
         .filter_map(|presence| presence.raw_get::<LuaTable>(&keys.attr).ok())
@@ -73,7 +220,7 @@ enum Step {
 /// which change while the presence does not (P4).
 ///
 /// Goes through the whole stanza, however deep, without recursion.
-pub(super) fn fingerprint(presence: &LuaTable, keys: &Keys) -> LuaResult<Fingerprint> {
+fn fingerprint(presence: &LuaTable, keys: &Keys) -> LuaResult<Fingerprint> {
     let attr: Option<LuaTable> = presence.raw_get(&keys.attr).ok();
     let attribute = |key| attr.as_ref().and_then(|attr| string(attr, key));
     let from = attribute(&keys.from).unwrap_or_default();

@@ -5,12 +5,129 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mlua::prelude::*;
 
+use super::host::{LuaHost, named};
 use super::keys::Keys;
-use super::stanza::{owned, string};
-use crate::roster::{Change, Current, Item, RosterWriter, Subscription};
+use super::stanza::{LuaTag, owned, string};
+use super::values::{self, Answer, Flag, Natural, Text, denied};
+use crate::envelope::Tag;
+use crate::permission::IqType;
+use crate::roster::{self, Change, Current, IqHead, Item, RosterWriter, Subscription};
+
+pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
+    methods.add_method("roster_result", roster_result);
+    methods.add_method("plan_roster_set", plan_roster_set);
+    methods.add_method("may_set_roster", |_, this, (entity, username): (Text, Text)| {
+        let host = this.host();
+        let grant = host.matrix.grant(&entity);
+        Ok(grant.is_some_and(|grant| grant.roster.allows(IqType::Set) && grant.scope.covers(&username)))
+    });
+    methods.add_method("agree_roster_change", agree_roster_change);
+    methods.add_method("follow_roster", |_, this, username: Text| {
+        let host = this.host();
+        Ok(host.entities.follow_roster(&host.matrix, &username))
+    });
+    methods.add_method("pushes", pushes);
+    methods.add_method("roster_changes", roster_changes);
+}
+
+/// `roster_result(account, stanza, roster)`: the answer to a roster get of `stanza`, finished (R1).
+fn roster_result(
+    _: &Lua,
+    this: &LuaHost,
+    (account, stanza, stored): (Text, LuaTable, LuaTable),
+) -> LuaResult<String> {
+    let keys = &this.keys;
+    let stanza = LuaTag::stanza(stanza, keys);
+    let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
+    let head = IqHead {
+        kind: "result",
+        from: &account,
+        to: to.as_deref().unwrap_or_default(),
+        id: id.as_deref().unwrap_or_default(),
+    };
+    let ours = version(&stored, keys);
+    let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
+    if roster::is_current(theirs.as_deref(), ours) {
+        return Ok(roster::empty_iq(&head));
+    }
+    let ver = ours.map(version_text);
+    let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
+    write_contacts(&stored, keys, &mut writer)?;
+    Ok(writer.finish())
+}
+
+/// `plan_roster_set(account, stanza, roster)`: the list of changes, empty where nothing would change; or nil and
+/// the denial (R2 to R4).
+fn plan_roster_set(
+    lua: &Lua,
+    this: &LuaHost,
+    (account, stanza, stored): (Text, LuaTable, LuaTable),
+) -> LuaResult<Answer> {
+    let keys = &this.keys;
+    let stanza = LuaTag::stanza(stanza, keys);
+    let planned = roster::read_stanza(&stanza, &account, &this.server)
+        .and_then(|sets| roster::plan(sets, |jid| find(&stored, jid, keys)));
+    match planned {
+        Ok(planned) => Ok((Some(changes(lua, planned)?), None)),
+        Err(denial) => denied(lua, keys, denial),
+    }
+}
+
+/// `agree_roster_change(account, change, item, may_set)`: whether `change` of the account's roster agrees
+/// with the roster of its contact, an account of this server whose own item is `item` or nil. Returns
+/// a table, whose field `change` is the change of the contact's roster that has to be saved as well, if any; or nil
+/// and the denial (R10).
+fn agree_roster_change(
+    lua: &Lua,
+    this: &LuaHost,
+    (account, change, item, Flag(may_set)): (Text, LuaTable, Option<LuaTable>, Flag),
+) -> LuaResult<Answer> {
+    let keys = &this.keys;
+    let contact: Text = named(&change, "jid")?;
+    let wanted = read_item(&change, keys).subscription;
+    let theirs = item.map(|item| read_item(&item, keys));
+    match roster::agree(&account, &contact, wanted, theirs.as_ref(), may_set) {
+        Ok(agreed) => {
+            let agreement = lua.create_table()?;
+            if let Some(agreed) = agreed {
+                agreement.raw_set("change", self::change(lua, agreed)?)?;
+            }
+            Ok((Some(agreement), None))
+        }
+        Err(denial) => denied(lua, keys, denial),
+    }
+}
+
+/// `pushes(username, jid, item, version)`: the roster pushes of one contact of an account, for all who get them, see
+/// `outbox`. `item` is nil for a contact that is gone, `version` nil where the server keeps none (R7).
+fn pushes(
+    lua: &Lua,
+    this: &LuaHost,
+    (username, jid, item, version): (Text, Text, Option<LuaTable>, Option<Natural>),
+) -> LuaResult<Option<LuaTable>> {
+    let keys = &this.keys;
+    let item = item.map(|item| read_item(&item, keys));
+    let version = version.map(|Natural(version)| version.to_string());
+    let outgoing = this
+        .host_mut()
+        .pushes(&username, &jid, item.as_ref(), version.as_deref());
+    values::outbox(lua, keys, outgoing)
+}
+
+/// `roster_changes(before, after)`: the contacts whose visible item differs between two rosters, or
+/// parts of rosters, either of which may be nil (R7, R8).
+fn roster_changes(
+    _: &Lua,
+    this: &LuaHost,
+    (before, after): (Option<LuaTable>, Option<LuaTable>),
+) -> LuaResult<Vec<String>> {
+    let part =
+        |stored: Option<LuaTable>| stored.map_or_else(BTreeMap::new, |stored| visible(&stored, &this.keys));
+    Ok(roster::changed(&part(before), &part(after)))
+}
 
 /// The visible part of a stored item (R8).
-pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
+fn read_item(item: &LuaTable, keys: &Keys) -> Item {
     let mut groups = BTreeSet::new();
     each_group(item, keys, |group| {
         groups.insert(group);
@@ -27,7 +144,7 @@ pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {
 }
 
 /// Writes all contacts of a stored roster.
-pub(super) fn write_contacts(stored: &LuaTable, keys: &Keys, writer: &mut RosterWriter) -> LuaResult<()> {
+fn write_contacts(stored: &LuaTable, keys: &Keys, writer: &mut RosterWriter) -> LuaResult<()> {
     stored.for_each(|jid: LuaValue, item: LuaValue| {
         if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
             && let Some(subscription) = string(&item, &keys.subscription)
@@ -45,7 +162,7 @@ pub(super) fn write_contacts(stored: &LuaTable, keys: &Keys, writer: &mut Roster
 }
 
 /// Whether the account has approved the contact in advance; some versions store a string.
-pub(super) fn is_approved(item: &LuaTable, keys: &Keys) -> bool {
+fn is_approved(item: &LuaTable, keys: &Keys) -> bool {
     match item.raw_get(&keys.approved) {
         Ok(LuaValue::Boolean(approved)) => approved,
         Ok(LuaValue::String(text)) => text.as_bytes() == b"true",
@@ -54,7 +171,7 @@ pub(super) fn is_approved(item: &LuaTable, keys: &Keys) -> bool {
 }
 
 /// Calls `each` with every group of a stored item.
-pub(super) fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(String)) {
+fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(String)) {
     if let Ok(LuaValue::Table(groups)) = item.raw_get(&keys.groups) {
         // The closure never fails, and neither does reading a table.
         let _ = groups.for_each(|group: LuaValue, _: LuaValue| {
@@ -68,7 +185,7 @@ pub(super) fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(Stri
 
 /// Returns the contacts of a stored roster, or of a part of one, by JID. Rows that are not contacts are
 /// left out (R8), and so are contacts that are not stored: a save does not change those.
-pub(super) fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> {
+fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
     // The closure never fails, and neither does reading a table.
     let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
@@ -101,7 +218,7 @@ pub(super) fn subscribed_to(stored: &LuaTable, keys: &Keys) -> Vec<String> {
 }
 
 /// The item of a contact in a roster that the server has loaded.
-pub(super) fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Current> {
+fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Current> {
     match roster.raw_get(jid) {
         Ok(LuaValue::Table(item)) => Some(Current {
             is_stored: is_stored(&item, keys),
@@ -118,7 +235,7 @@ fn is_stored(item: &LuaTable, keys: &Keys) -> bool {
 }
 
 /// The roster version: a number, or nothing where the server keeps none.
-pub(super) fn version(roster: &LuaTable, keys: &Keys) -> Option<f64> {
+fn version(roster: &LuaTable, keys: &Keys) -> Option<f64> {
     let Ok(LuaValue::Table(metadata)) = roster.raw_get(false) else {
         return Some(1.0);
     };
@@ -133,12 +250,12 @@ pub(super) fn version(roster: &LuaTable, keys: &Keys) -> Option<f64> {
 }
 
 /// A version as the server writes it.
-pub(super) fn version_text(version: f64) -> String {
+fn version_text(version: f64) -> String {
     format!("{version}")
 }
 
 /// Returns the changes of a roster set for the shim to enter; see [`change`].
-pub(super) fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
+fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
     let list = lua.create_table_with_capacity(changes.len(), 0)?;
     for planned in changes {
         list.raw_push(change(lua, planned)?)?;
@@ -148,7 +265,7 @@ pub(super) fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
 
 /// Returns one change as a table: `{ jid =, remove = true }`, or `{ jid =, gains_to =, subscription =,
 /// ask =, approved =, name =, groups = { [group] = true } }`.
-pub(super) fn change(lua: &Lua, Change { jid, item, gains_to }: Change) -> LuaResult<LuaTable> {
+fn change(lua: &Lua, Change { jid, item, gains_to }: Change) -> LuaResult<LuaTable> {
     let entry = lua.create_table()?;
     entry.raw_set("jid", jid)?;
     match item {

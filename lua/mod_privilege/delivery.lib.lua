@@ -1,0 +1,132 @@
+-- How a stanza reaches the connection of an entity: as finished text where that can be, else as the server's own stanza.
+
+local jid_split = require "util.jid".split;
+local new_random_id = require "util.id".medium;
+local parse = require "util.xml".parse;
+local stanzas = module:require "stanzas";
+
+local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
+local host_session = hosts[module.host];
+
+-- Unlike the prefix of our ids, nobody outside ever sees this.
+local placeholder = "to-"..new_random_id();
+
+-- Whether a session may be sent finished text. Only the session of a component may: on that of a client, stream
+-- management would not count it.
+local function takes_text(session)
+	return session.type == "component" and session.conn ~= nil;
+end
+
+local nobody = {};
+
+-- Returns the session of a stanza, for the core to judge. The connection of a component whose host has been
+-- deactivated may still be open. It is nobody's.
+local function live(session)
+	if takes_text(session) then
+		local host = hosts[session.host];
+		local component = host and host.modules and host.modules.component;
+		if not component or component.session ~= session then
+			return nobody;
+		end
+	end
+	return session;
+end
+
+-- Returns a presence as text in two halves, between which the address goes; nil where it cannot be written.
+local function halves(presence)
+	local text = stanzas.text_of(stanzas.with_attributes(presence, { to = placeholder }));
+	if not text then
+		module:log("debug", "A presence from %s cannot be written", presence.attr.from);
+		return nil;
+	end
+	local from, till = text:find(placeholder, 1, true);
+	return text:sub(1, from - 1), text:sub(till + 1);
+end
+
+-- `by_address` and `by_number` hold the connections: { address =, session =, written_address = the address as it
+-- stands in XML }.
+return function (core, by_address, by_number)
+	-- Sends a finished stanza to the address of an entity. Returns false where the server cannot write it, because
+	-- it holds something of a third party that is nested too deeply.
+	local function deliver(address, text)
+		local connection = by_address[address];
+		-- A client that has not sent presence has no connection here.
+		local session = connection and connection.session or full_sessions[address];
+		if session and takes_text(session) then
+			session.send(text);
+			return true;
+		end
+		local stanza = parse(text);
+		if not stanza or not stanzas.is_writable(stanza, true) then
+			return false;
+		elseif session then
+			if session.send then -- else it has just ended
+				session.send(stanza);
+			end
+		elseif not jid_split(address) then
+			prosody.core_route_stanza(host_session, stanza); -- a component inside the server
+		end
+		-- For a client that is gone the server would keep a message until the next one comes, or return it.
+		return true;
+	end
+
+	-- Sends what the core wants sent, a list of { to =, text = } or nil.
+	local function send(outbox)
+		for _, outgoing in ipairs(outbox or {}) do
+			deliver(outgoing.to, outgoing.text);
+		end
+	end
+
+	-- Answers the sender of a stanza with a finished one.
+	local function reply(session, text)
+		session.send(takes_text(session) and text or parse(text));
+	end
+
+	local function send_copy(connection, stanza)
+		-- The server writes it now, and may copy it before. How deep it may be depends on the session's modules.
+		local sent, problem = pcall(connection.session.send,
+			stanzas.with_attributes(stanza, { to = connection.address, id = core:new_id("seen") }));
+		if not sent then
+			module:log("debug", "A presence from %s cannot be sent to %s: %s", stanza.attr.from, connection.address, problem);
+		end
+	end
+
+	-- Sends a presence to some connections, given by number. It is written once for all.
+	local function broadcast(numbers, stanza)
+		local head, tail, is_unwritable;
+		for _, number in ipairs(numbers) do
+			local connection = by_number[number];
+			if not connection then -- luacheck: ignore 542
+				-- It has ended since it was chosen.
+			elseif takes_text(connection.session) then
+				if not head and not is_unwritable then
+					head, tail = halves(stanza);
+					is_unwritable = not head;
+				end
+				if head then
+					connection.session.send(head..connection.written_address..tail);
+				end
+			elseif connection.session.send then
+				send_copy(connection, stanza);
+			end
+		end
+	end
+
+	-- Sends a stanza of a service to an entity in its wrapper, `frame`. Returns false where the server cannot write it.
+	local function deliver_wrapped(frame, stanza)
+		local text = stanzas.text_of(stanzas.with_attributes(stanza, frame.attributes));
+		local error_tag = stanza.attr.type == "error" and stanza:get_child("error");
+		-- A part of the stanza can be written if the whole can.
+		return text ~= nil and deliver(frame.to, frame.head..text..frame.between
+			..(error_tag and stanzas.text_of(error_tag) or "")..frame.tail);
+	end
+
+	return {
+		live = live;
+		deliver = deliver;
+		deliver_wrapped = deliver_wrapped;
+		send = send;
+		reply = reply;
+		broadcast = broadcast;
+	};
+end;

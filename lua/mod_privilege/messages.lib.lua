@@ -1,0 +1,38 @@
+-- Privileged messages (M1 to M8).
+
+local stanzas = module:require "stanzas";
+
+local xmlns_privilege = { ["urn:xmpp:privilege:2"] = true, ["urn:xmpp:privilege:1"] = true };
+
+-- Whether a message has a privileged wrapper. It is a cheap test, since everybody's messages to the host pass it.
+local function has_wrapper(stanza)
+	for _, tag in ipairs(stanza.tags) do
+		if tag.name == "privilege" and xmlns_privilege[tag.attr.xmlns] then
+			return true;
+		end
+	end
+	return false;
+end
+
+return function (core, accounts, delivery, refuse, confirm, relay)
+	local function handle(event)
+		local stanza = event.stanza;
+		if not has_wrapper(stanza) then
+			return;
+		elseif stanza.attr.type == "error" then
+			return true; -- an advertisement that came back, or something that is not answered (M6)
+		end
+		local permit, answered = confirm(event, core:message(delivery.live(event.origin), stanza));
+		if not permit then
+			return answered;
+		elseif not stanzas.is_writable(permit.stanza) or not accounts.post(permit, accounts.bounced) then
+			return refuse(event, core:decline(permit, "failed"));
+		end
+		return true;
+	end
+	relay.message = handle;
+
+	return {
+		handle = handle;
+	};
+end;

@@ -1,0 +1,153 @@
+//! The connections of privileged entities to one granting host (A1 to A4, C6).
+//!
+//! A connection belongs to an entity, and has the address that the entity's stanzas go to: the domain of a component,
+//! or the full JID of a client of an account. It keeps the advertisement that was told last, so that only news is
+//! told. Who of the connections may see presence, and what each was told, is kept in [`crate::viewers`] under the
+//! number of the connection.
+
+use std::collections::BTreeMap;
+
+use crate::advert;
+use crate::matrix::{Grant, PermissionMatrix};
+use crate::permission::PresenceAccess;
+use crate::viewers::{Number, SharedMemory};
+
+/// A stanza that the host sends: to this address, finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The address of a connection, or of a component inside the server.
+    pub to: String,
+    /// The stanza.
+    pub text: String,
+}
+
+/// One connection of a privileged entity.
+#[derive(Debug)]
+pub struct Connection {
+    /// The number of the connection. No other connection ever has it.
+    pub number: Number,
+    /// The entity, by bare JID.
+    pub entity: String,
+    /// The presence that the connection was told. Other granting hosts hold it as well.
+    pub memory: SharedMemory,
+    /// The last advertisement, without an id. `None` where the entity was told nothing, or that nothing is granted.
+    advertised: Option<String>,
+}
+
+impl Connection {
+    fn grant<'m>(&self, matrix: &'m PermissionMatrix) -> Option<&'m Grant> {
+        matrix.grant(&self.entity).map(AsRef::as_ref)
+    }
+}
+
+/// All connections of privileged entities to one granting host.
+#[derive(Debug, Default)]
+pub struct Entities {
+    /// By address.
+    connections: BTreeMap<String, Connection>,
+    last_number: Number,
+}
+
+impl Entities {
+    /// Enters a connection and returns its number. `advertised` is the last advertisement of a connection that is kept
+    /// over a reload; `None` for a new connection.
+    pub fn enter(
+        &mut self,
+        address: &str,
+        entity: &str,
+        memory: SharedMemory,
+        advertised: Option<String>,
+    ) -> Number {
+        self.last_number += 1;
+        let connection = Connection {
+            number: self.last_number,
+            entity: entity.to_owned(),
+            memory,
+            advertised,
+        };
+        self.connections.insert(address.to_owned(), connection);
+        self.last_number
+    }
+
+    /// Takes out the connection with this address, which has ended.
+    pub fn leave(&mut self, address: &str) -> Option<Connection> {
+        self.connections.remove(address)
+    }
+
+    /// The connection with this address.
+    pub fn get(&self, address: &str) -> Option<&Connection> {
+        self.connections.get(address)
+    }
+
+    /// All connections, in the order of their addresses.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Connection)> {
+        self.connections
+            .iter()
+            .map(|(address, connection)| (address.as_str(), connection))
+    }
+
+    /// The last advertisement of each connection, for an instance after a reload (L1).
+    pub fn advertised(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.iter()
+            .map(|(address, connection)| (address, connection.advertised.as_deref()))
+    }
+
+    /// Returns the advertisement for the connection with this address, if it is news to the entity (A1, C6). `id` makes
+    /// the id of the message.
+    pub fn news(
+        &mut self,
+        address: &str,
+        matrix: &PermissionMatrix,
+        id: impl FnOnce() -> String,
+    ) -> Option<Outgoing> {
+        let connection = self.connections.get_mut(address)?;
+        let grant = connection.grant(matrix);
+        let now = grant.and_then(|grant| advert::text(Some(grant), matrix.host(), address, ""));
+        if now == connection.advertised {
+            return None;
+        }
+        let text = advert::text(grant, matrix.host(), address, &id())?;
+        connection.advertised = now;
+        Some(Outgoing {
+            to: address.to_owned(),
+            text,
+        })
+    }
+
+    /// The addresses of those that get pushes of the roster of the account `username` (R7).
+    pub fn pushed<'e>(
+        &'e self,
+        matrix: &'e PermissionMatrix,
+        username: &'e str,
+    ) -> impl Iterator<Item = &'e str> {
+        self.granted(matrix)
+            .filter(move |(_, grant)| grant.pushes_roster() && grant.scope.covers(username))
+            .map(|(address, _)| address)
+    }
+
+    /// Whether anything is to be done where the roster of the account `username` changes: it is pushed to somebody, or
+    /// somebody sees the presence of its contacts.
+    pub fn follow_roster(&self, matrix: &PermissionMatrix, username: &str) -> bool {
+        self.granted(matrix).any(|(_, grant)| {
+            let follows = grant.pushes_roster() || grant.presence == PresenceAccess::Roster;
+            follows && grant.scope.covers(username)
+        })
+    }
+
+    /// The most that anybody who is connected may see of presence.
+    pub fn most_presence(&self, matrix: &PermissionMatrix) -> PresenceAccess {
+        self.granted(matrix)
+            .map(|(_, grant)| grant.presence)
+            .max()
+            .unwrap_or_default()
+    }
+
+    fn granted<'e>(&'e self, matrix: &'e PermissionMatrix) -> impl Iterator<Item = (&'e str, &'e Grant)> {
+        self.iter()
+            .filter_map(|(address, connection)| Some((address, connection.grant(matrix)?)))
+    }
+}
+
+#[cfg(test)]
+#[path = "entities_tests.rs"]
+mod tests;

@@ -1,0 +1,196 @@
+//! The judgements, and what becomes of the stanzas that they permit.
+
+use mlua::prelude::*;
+
+use super::host::LuaHost;
+use super::stanza::{LuaTag, Origin, string};
+use super::values::{self, Answer, Natural, Text, denied};
+use crate::administration::Domain;
+use crate::denial::Denial;
+use crate::host::{Kind, Relay, Why};
+use crate::request::{Permit, Request};
+use crate::wire::iq::{self as written, Frame, Reply};
+use crate::{iq, message, ns, roster};
+
+pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
+    methods.add_method("message", message);
+    methods.add_method("iq", iq);
+    methods.add_method("roster", roster);
+    methods.add_method("decline", decline);
+    methods.add_method("answer", answer);
+    methods.add_method("unrelayable", unrelayable);
+    methods.add_method("ahead", ahead);
+}
+
+/// The session and the stanza of an event.
+struct Event {
+    origin: Origin,
+    stanza: LuaTag,
+}
+
+impl Event {
+    fn read(this: &LuaHost, session: &LuaTable, stanza: LuaTable) -> Event {
+        let stanza = LuaTag::stanza(stanza, &this.keys);
+        Event {
+            origin: Origin::read(session, &stanza, &this.keys),
+            stanza,
+        }
+    }
+
+    fn request<'a>(&'a self, this: &'a LuaHost) -> Request<'a, LuaTag> {
+        Request {
+            sender: self.origin.sender(),
+            stanza: &self.stanza,
+            normaliser: &this.server,
+        }
+    }
+}
+
+/// Returns a permit as one table; or nil and the denial. `id` is the id that a privileged IQ leaves under.
+fn outcome(
+    lua: &Lua,
+    this: &LuaHost,
+    kind: Kind,
+    judged: Result<(Permit<LuaTag>, Option<String>), Denial>,
+) -> LuaResult<Answer> {
+    let keys = &this.keys;
+    let (permit, id) = match judged {
+        Ok(permitted) => permitted,
+        Err(denial) => return denied(lua, keys, denial),
+    };
+    let table = lua.create_table_with_capacity(0, 8)?;
+    table.raw_set(&keys.kind, kind.as_str())?;
+    table.raw_set(&keys.account, permit.account)?;
+    if let Some(stanza) = permit.stanza.and_then(LuaTag::into_table) {
+        table.raw_set(&keys.stanza, stanza)?;
+    }
+    let domain = permit.unless_administrator_of;
+    for (key, text) in [
+        (&keys.to, permit.to.as_deref()),
+        (&keys.username, permit.username.as_deref()),
+        (&keys.unless_administrator_of, domain.as_ref().map(Domain::as_str)),
+        (&keys.id, id.as_deref()),
+    ] {
+        if let Some(text) = text {
+            table.raw_set(key, text)?;
+        }
+    }
+    Ok((Some(table), None))
+}
+
+/// `message(session, stanza)`: the permit of a privileged message; or nil and the denial.
+fn message(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
+    let event = Event::read(this, &session, stanza);
+    let judged = message::judge(&this.host().matrix, &event.request(this));
+    outcome(lua, this, Kind::Message, judged.map(|permit| (permit, None)))
+}
+
+/// `iq(session, stanza, now)`: the permit of a privileged IQ, which is in flight from now on (Q5); or nil and the
+/// denial. `now` is in milliseconds.
+fn iq(
+    lua: &Lua,
+    this: &LuaHost,
+    (session, stanza, Natural(now)): (LuaTable, LuaTable, Natural),
+) -> LuaResult<Answer> {
+    let event = Event::read(this, &session, stanza);
+    let request = event.request(this);
+    // Judging asks the server, so the host is borrowed for change only afterwards.
+    let judged = iq::judge(&this.host().matrix, &request);
+    let entered = judged.and_then(|permit| {
+        let id = this.host_mut().ledger.enter(now, &request, &permit)?;
+        Ok((permit, Some(id)))
+    });
+    outcome(lua, this, Kind::Iq, entered)
+}
+
+/// `roster(session, stanza)`: the permit of a roster request; or nil and the denial.
+fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
+    let event = Event::read(this, &session, stanza);
+    let judged = roster::judge(&this.host().matrix, &event.request(this));
+    outcome(lua, this, Kind::Roster, judged.map(|permit| (permit, None)))
+}
+
+/// `decline(permit, why)`: the denial where the server knows better than a permit. `why` is "unknown-account";
+/// "lookup" where the server cannot say at once whether the account exists; "administrator" (N1); "failed" where the
+/// server failed to send the stanza; "unrelayable" (Q7); "unreadable" or "unsaved" of a roster. An IQ is not in flight
+/// any more. Returns nil where it has been answered already.
+fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaResult<Option<LuaTable>> {
+    let keys = &this.keys;
+    let Text(kind) = permit.raw_get(&keys.kind)?;
+    let kind = Kind::parse(&kind).ok_or_else(|| values::unknown("the kind of a permit", &kind))?;
+    let why = match &*why {
+        "unknown-account" => Why::UnknownAccount,
+        "lookup" => Why::Lookup,
+        "administrator" => {
+            let domain = string(&permit, &keys.unless_administrator_of).unwrap_or_default();
+            Why::Administrator(Domain::parse(&domain))
+        }
+        "failed" => Why::Failed,
+        "unrelayable" => Why::Unrelayable,
+        "unreadable" => Why::Unreadable,
+        "unsaved" => Why::Unsaved,
+        other => return Err(values::unknown("a reason", other)),
+    };
+    let id = string(&permit, &keys.id);
+    let denial = this.host_mut().decline(kind, why, id.as_deref());
+    denial.map(|denial| values::denial(lua, keys, denial)).transpose()
+}
+
+/// `answer(kind, id, from, to)`: an IQ of the type `kind`, "result" or "error", has come back under one of our ids.
+/// Returns `{ to = the entity's address, from =, id =, head =, between =, tail =, attributes = those that the answer has
+/// inside its wrapper }`, and the request is in flight no more; nil for a stray answer (Q5).
+fn answer(
+    lua: &Lua,
+    this: &LuaHost,
+    (kind, id, from, to): (Text, Text, Option<Text>, Text),
+) -> LuaResult<Option<LuaTable>> {
+    let keys = &this.keys;
+    let from = from.as_deref();
+    let Some(Relay { request, frame }) = this.host_mut().answer(&kind, &id, from, &to) else {
+        return Ok(None);
+    };
+    let attributes = lua.create_table_with_capacity(0, 4)?;
+    attributes.raw_set(&keys.id, request.inner_id)?;
+    attributes.raw_set(&keys.from, from.unwrap_or(&request.account))?;
+    attributes.raw_set(&keys.to, request.account.as_str())?;
+    attributes.raw_set(&keys.xmlns, ns::CLIENT)?;
+    let table = frame_table(lua, this, frame, attributes)?;
+    table.raw_set(&keys.to, request.reply_to)?;
+    table.raw_set(&keys.from, request.account)?;
+    table.raw_set(&keys.id, request.outer_id)?;
+    Ok(Some(table))
+}
+
+fn frame_table(lua: &Lua, this: &LuaHost, frame: Frame, attributes: LuaTable) -> LuaResult<LuaTable> {
+    let keys = &this.keys;
+    let table = lua.create_table_with_capacity(0, 7)?;
+    table.raw_set(&keys.head, frame.head)?;
+    table.raw_set(&keys.between, frame.between)?;
+    table.raw_set(&keys.tail, frame.tail)?;
+    table.raw_set(&keys.attributes, attributes)?;
+    Ok(table)
+}
+
+/// `unrelayable(answer)`: the error in the place of an answer, see [`answer`], that cannot be relayed (Q7).
+fn unrelayable(_: &Lua, this: &LuaHost, answer: LuaTable) -> LuaResult<String> {
+    let keys = &this.keys;
+    let text = |key: &LuaString| answer.raw_get::<Text>(key);
+    let reply = Reply {
+        to: &text(&keys.to)?,
+        from: &text(&keys.from)?,
+        id: &text(&keys.id)?,
+    };
+    Ok(written::error(&reply, &crate::ledger::unrelayable()))
+}
+
+/// `ahead(account, to)`: the wrapper for a message to an account that a service sends ahead of its answer; see [`answer`].
+fn ahead(lua: &Lua, this: &LuaHost, (account, to): (Text, Text)) -> LuaResult<LuaTable> {
+    let keys = &this.keys;
+    let id = this.host_mut().new_id("ahead");
+    let attributes = lua.create_table_with_capacity(0, 2)?;
+    attributes.raw_set(&keys.to, &*account)?;
+    attributes.raw_set(&keys.xmlns, ns::CLIENT)?;
+    let table = frame_table(lua, this, written::ahead(&account, &to, &id), attributes)?;
+    table.raw_set(&keys.to, &*to)?;
+    Ok(table)
+}

@@ -1,0 +1,171 @@
+//! What the host writes about privileged IQs: the wrapper of an answer, and errors (Q4, Q6, Q7).
+
+use crate::denial::Denial;
+use crate::ledger::Entry;
+use crate::ns;
+use crate::xml::Writer;
+
+/// The text around a stanza of a service that goes to an entity in a wrapper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Before the stanza.
+    pub head: String,
+    /// After the stanza, and before its error.
+    pub between: &'static str,
+    /// After its error.
+    pub tail: &'static str,
+}
+
+/// The wrapper of an answer of the type `kind`, "result" or "error" (Q4).
+pub fn answer(kind: &str, request: &Entry) -> Frame {
+    let mut out = open(
+        "iq",
+        Some(kind),
+        &request.outer_id,
+        &request.account,
+        &request.reply_to,
+    );
+    wrapper(&mut out);
+    Frame {
+        head: out.finish(),
+        between: "</forwarded></privilege>",
+        tail: "</iq>",
+    }
+}
+
+/// The wrapper of a message that a service sends ahead of its answer, such as one out of an archive (Q4).
+pub fn ahead(account: &str, to: &str, id: &str) -> Frame {
+    let mut out = open("message", None, id, account, to);
+    wrapper(&mut out);
+    Frame {
+        head: out.finish(),
+        between: "</forwarded></privilege>",
+        tail: "</message>",
+    }
+}
+
+/// The addresses and the id of the answer to a privileged IQ.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The address that it goes to.
+    pub to: &'a str,
+    /// The account that it is from, by bare JID.
+    pub from: &'a str,
+    /// The id of the request.
+    pub id: &'a str,
+}
+
+impl<'a> Reply<'a> {
+    /// The answer to this request.
+    pub fn to(request: &'a Entry) -> Reply<'a> {
+        Reply {
+            to: &request.reply_to,
+            from: &request.account,
+            id: &request.outer_id,
+        }
+    }
+}
+
+/// The error that answers a privileged IQ.
+pub fn error(reply: &Reply<'_>, why: &Denial) -> String {
+    let mut out = open("iq", Some("error"), reply.id, reply.from, reply.to);
+    out.open("error");
+    out.attribute("type", why.error_type.as_str());
+    out.content();
+    out.open(why.condition.as_str());
+    out.attribute("xmlns", ns::STANZA_ERRORS);
+    out.close_empty();
+    out.open("text");
+    out.attribute("xmlns", ns::STANZA_ERRORS);
+    out.content();
+    out.text(&why.text);
+    out.close("text");
+    out.close("error");
+    out.close("iq");
+    out.finish()
+}
+
+/// Opens a stanza and leaves it open for its content.
+fn open(name: &str, kind: Option<&str>, id: &str, from: &str, to: &str) -> Writer {
+    let mut out = Writer::with_capacity(256);
+    out.open(name);
+    out.optional("type", kind);
+    out.attribute("id", id);
+    out.attribute("from", from);
+    out.attribute("to", to);
+    out.content();
+    out
+}
+
+fn wrapper(out: &mut Writer) {
+    for (name, namespace) in [("privilege", ns::PRIVILEGE), ("forwarded", ns::FORWARD)] {
+        out.open(name);
+        out.attribute("xmlns", namespace);
+        out.content();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger;
+    use minidom::Element;
+
+    fn request() -> Entry {
+        Entry {
+            entity: "gateway.lit".into(),
+            reply_to: "bot@capulet.lit/<'&\">".into(),
+            outer_id: "<'&\">".into(),
+            inner_id: "i".into(),
+            account: "juliet@capulet.lit".into(),
+            to: None,
+        }
+    }
+
+    fn read(text: &str) -> Element {
+        text.replacen(' ', " xmlns='jabber:client' ", 1)
+            .parse()
+            .unwrap_or_else(|problem| panic!("{problem}: {text}"))
+    }
+
+    #[test]
+    fn q4_the_answer_is_wrapped_and_its_error_is_beside_the_wrapper() {
+        for (kind, error) in [("result", ""), ("error", "<error type='auth'/>")] {
+            let frame = answer(kind, &request());
+            let inner = "<iq xmlns='jabber:client'/>";
+            let text = frame.head + inner + frame.between + error + frame.tail;
+            let iq = read(&text);
+            let of = |name| iq.attr(name).unwrap_or_default();
+            assert_eq!(
+                (of("type"), of("id"), of("from"), of("to")),
+                (kind, "<'&\">", "juliet@capulet.lit", "bot@capulet.lit/<'&\">")
+            );
+            let privilege = iq.get_child("privilege", ns::PRIVILEGE).unwrap();
+            let forwarded = privilege.get_child("forwarded", ns::FORWARD).unwrap();
+            assert!(forwarded.has_child("iq", ns::CLIENT));
+            assert_eq!(iq.has_child("error", ns::CLIENT), kind == "error");
+        }
+    }
+
+    #[test]
+    fn q4_a_message_ahead_has_no_type() {
+        let frame = ahead("juliet@capulet.lit", "gateway.lit", "p-ahead-1");
+        let message = read(&(frame.head + frame.between + frame.tail));
+        assert_eq!(message.name(), "message");
+        assert_eq!(
+            (message.attr("type"), message.attr("id")),
+            (None, Some("p-ahead-1"))
+        );
+    }
+
+    #[test]
+    fn q6_an_error_says_type_condition_and_text() {
+        let iq = read(&error(&Reply::to(&request()), &ledger::timed_out()));
+        assert_eq!((iq.attr("type"), iq.attr("id")), (Some("error"), Some("<'&\">")));
+        let error = iq.get_child("error", ns::CLIENT).unwrap();
+        assert_eq!(error.attr("type"), Some("wait"));
+        assert!(error.has_child("remote-server-timeout", ns::STANZA_ERRORS));
+        let text = error.get_child("text", ns::STANZA_ERRORS).unwrap();
+        assert_eq!(text.text(), ledger::timed_out().text);
+    }
+}

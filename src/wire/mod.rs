@@ -1,0 +1,3 @@
+//! Everything that writes XML.
+
+pub mod iq;
