@@ -1,6 +1,5 @@
-"""Faults that were found by attacking the module, each of which must stay mended: administrators' accounts, storage
-and handlers that raise, options that are nonsense, addresses and ids made to confuse, and connections that outlive
-what they stood for."""
+"""Hostile or broken surroundings: accounts that administer the server, storage and handlers that raise, options of the
+wrong type, stanzas made to confuse, and connections whose host, account or module has gone."""
 
 from __future__ import annotations
 
