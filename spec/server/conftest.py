@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import os
 
@@ -99,6 +100,23 @@ def _log_check(request):
             problems.append(problem)
     if problems:
         raise problems[0]
+
+
+@pytest.fixture
+def regrant(server):
+    """regrant(entity, grant, host) changes a grant (None: takes it away) of a running server, until the end of the test."""
+    before = copy.deepcopy(server.privileged_entities)
+
+    def change(entity: str, grant: dict | None, host: str = "capulet.lit"):
+        grants = copy.deepcopy(server.privileged_entities)
+        if grant is None:
+            grants[host].pop(entity, None)
+        else:
+            grants[host][entity] = grant
+        server.reconfigure(privileged_entities=grants)
+
+    yield change
+    server.reconfigure(privileged_entities=before)
 
 
 @pytest.fixture

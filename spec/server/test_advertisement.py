@@ -17,9 +17,9 @@ def advertisements(component, version: int = 2) -> list:
     return [s for s in component.drain() if local(s) == "message" and s.find(tag) is not None]
 
 
-def plain(element) -> tuple:
+def comparable(element) -> tuple:
     """An element as a value that can be compared: name, attributes, text, children in order."""
-    return element.tag, dict(element.attrib), (element.text or "").strip(), [plain(child) for child in element]
+    return element.tag, dict(element.attrib), (element.text or "").strip(), [comparable(child) for child in element]
 
 
 def perm(access: str, *children, version: int = 2, **attributes) -> tuple:
@@ -42,7 +42,7 @@ def assert_privilege(message, perms: list[tuple], host: str = "capulet.lit", to:
     assert (message.get("from"), message.get("to")) == (host, to)
     assert message.get("id")
     expected = (f"{{urn:xmpp:privilege:{version}}}privilege", {}, "", perms)
-    assert [sort(plain(child)) for child in message] == [sort(expected)], text_of(message)
+    assert [sort(comparable(child)) for child in message] == [sort(expected)], text_of(message)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a2_the_order_is_the_same_each_time(server, start_server):
         messages = [m for m in advertisements(component) if m.get("from") == "capulet.lit"]
         component.close()
         assert len(messages) == 1
-        return plain(messages[0][0])
+        return comparable(messages[0][0])
 
     first = told(server)
     assert told(server) == first
@@ -203,7 +203,7 @@ def test_a3_components_connected_before_the_module(start_server):
     server.load_module(host="capulet.lit")
     messages = advertisements(component)
     assert [m.get("from") for m in messages] == ["capulet.lit"]
-    late = plain(messages[0][0])
+    late = comparable(messages[0][0])
     server.load_module(host="montague.lit")
     assert [m.get("from") for m in advertisements(component)] == ["montague.lit"]
     stranger.expect_nothing()
@@ -215,7 +215,7 @@ def test_a3_components_connected_before_the_module(start_server):
     component.close()
     messages = advertisements(server.component(ENTITY))
     assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
-    assert plain(next(m for m in messages if m.get("from") == "capulet.lit")[0]) == late
+    assert comparable(next(m for m in messages if m.get("from") == "capulet.lit")[0]) == late
 
 
 @pytest.mark.parametrize("order", ("before", "after"))

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from harness import IQ_GRANTS, Prosody
-from helpers import PING, archive, assert_refused, bodies, deep, grants, watcher
-from wire import NS, RawComponent, body, error_of, inner_iq, local, message_from, text_of
+from helpers import PING, archive, assert_refused, deep, grants, watcher
+from wire import NS, body, error_of, inner_iq, local, message_from, text_of
+from words import answer, echo, is_request, messages, privileged_message, send_privileged_iq
 
 PUBSUB, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
 JULIET, NURSE, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
@@ -29,35 +30,14 @@ def session_server():
         yield running
 
 
-# Clients send these as components do.
-send_privileged_iq = RawComponent.send_privileged_iq
-privileged_message = RawComponent.privileged_message
-
-
-def echo(content: str = "") -> str:
-    return f"<echo xmlns='urn:example:echo'>{content}</echo>"
-
-
-def is_request(stanza) -> bool:
-    return local(stanza) == "iq" and stanza.get("type") in ("get", "set") and stanza.find("{urn:example:echo}echo") is not None
-
-
-def answer(peer, request, content: str = "", type_: str = "result"):
-    peer.send(f"<iq type='{type_}' id='{request.get('id')}' from='{request.get('to')}' to='{request.get('from')}'>{content}</iq>")
-
-
 def is_answer(id_: str):
     return lambda s: local(s) == "iq" and s.get("id") == id_ and s.get("type") in ("result", "error")
-
-
-def messages(peer) -> list:
-    return [s for s in peer.drain() if local(s) == "message"]
 
 
 # Q7
 
 DEEP_ANSWERS = {
-    "result": ("result", echo(deep(TOO_DEEP))),
+    "result": ("result", echo(content=deep(TOO_DEEP))),
     "error": (
         "error",
         "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
@@ -76,7 +56,7 @@ def test_q7_a_deep_answer_from_a_component(server, gateway, entity, type_, conte
     else:
         peer = server.client(BOT, presence=entity == "bot", smacks=True)
     id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     gateway.drain()
     answer(gateway, request, content, type_)
     got = peer.expect(is_answer(id_), timeout=20)
@@ -88,7 +68,7 @@ def test_q7_a_deep_answer_from_a_component(server, gateway, entity, type_, conte
     gateway.sync()
     peer.expect_nothing(is_answer(id_))
     id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-    answer(gateway, gateway.expect(is_request), echo("again"))
+    answer(gateway, gateway.expect(is_request()), echo(content="again"))
     assert inner_iq(peer.expect(is_answer(id_))).findtext("{urn:example:echo}echo") == "again"
 
 
@@ -99,7 +79,7 @@ def test_q7_where_the_depth_begins_to_be_too_much(server, gateway, entity):
     kinds = set()
     for levels in (30_000, 40_000, 60_000, *range(71_300, 71_440, 7), 71_500, 72_000):
         id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-        answer(gateway, gateway.expect(is_request), echo(deep(levels)))
+        answer(gateway, gateway.expect(is_request()), echo(content=deep(levels)))
         got = peer.expect(is_answer(id_), timeout=20)
         kinds.add(got.get("type"))
         assert got.get("type") == "result" or error_of(got)[1] == "internal-server-error", error_of(got)
@@ -173,7 +153,7 @@ def test_q7_a_deep_request_is_sent_to_nobody(component, gateway, romeo):
     gateway.sync()
     gateway.drain()
     for to in (GATEWAY, romeo.jid):
-        answered = component.privileged_iq("get", JULIET, echo(deep(TOO_DEEP)), to=to, timeout=20)
+        answered = component.privileged_iq("get", JULIET, echo(content=deep(TOO_DEEP)), to=to, timeout=20)
         assert_refused(answered, "wait", "internal-server-error")
     gateway.expect_nothing()
     romeo.expect_nothing("iq")
@@ -188,18 +168,18 @@ def test_q6_the_next_session_of_a_resource_gets_no_old_answers(server, gateway, 
     """Q6: "nothing is leaked when either side disconnects, an entity's client without presence included"."""
     bot = server.client(BOT, resource="same", presence=presence)
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY, id="first")
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     if how == "closed":
         bot.close()
     elif how == "cut off":
         bot.abort()
         server.wait_until("return not prosody.full_sessions['tybalt@capulet.lit/same']")
     again = server.client(BOT, resource="same", presence=presence)
-    answer(gateway, request, echo("for somebody else"))
+    answer(gateway, request, echo(content="for somebody else"))
     gateway.sync()
     again.expect_nothing(is_answer(id_))
     id_ = send_privileged_iq(again, "get", JULIET, echo(), to=GATEWAY, id="second")
-    answer(gateway, gateway.expect(is_request), echo("mine"))
+    answer(gateway, gateway.expect(is_request()), echo(content="mine"))
     assert inner_iq(again.expect(is_answer(id_))).findtext("{urn:example:echo}echo") == "mine"
     gateway.expect_nothing(lambda s: s.get("type") == "error")
 
@@ -213,10 +193,10 @@ def test_q6_a_resumed_session_gets_its_answers(server, gateway, presence):
     bot.sync()
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY)
     bot.sync()
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     bot.abort()
     server.wait_until("return prosody.full_sessions['tybalt@capulet.lit/same'].hibernating ~= nil")
-    answer(gateway, request, echo("late"))
+    answer(gateway, request, echo(content="late"))
     gateway.sync()
     resumed = server.client(BOT, presence=False, roster=False, resume=(token, bot.sm_handled))
     assert inner_iq(resumed.expect(is_answer(id_))).findtext("{urn:example:echo}echo") == "late"
@@ -227,10 +207,10 @@ def test_c6_a_revoked_grant_ends_the_requests_of_a_client_without_presence(start
     server = start_server(privileged_entities=GRANTS)
     bot, gateway = server.client(BOT, presence=False), server.component(GATEWAY)
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY)
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     server.reconfigure(privileged_entities=grants())
     assert bot.expect(is_answer(id_)).get("type") == "error"
-    answer(gateway, request, echo("secret"))
+    answer(gateway, request, echo(content="secret"))
     gateway.sync()
     bot.expect_nothing(is_answer(id_))
 
@@ -240,10 +220,10 @@ def test_c6_an_account_that_leaves_the_scope_takes_its_requests_along(start_serv
     server = start_server(privileged_entities=GRANTS)
     component, gateway = server.component(PUBSUB), server.component(GATEWAY)
     ids = [component.send_privileged_iq("get", account, echo(), to=GATEWAY) for account in (JULIET, NURSE)]
-    requests = [gateway.expect(is_request) for _ in ids]
+    requests = [gateway.expect(is_request()) for _ in ids]
     server.reconfigure(privileged_entities=grants(accounts=["nurse"]))
     for request in requests:
-        answer(gateway, request, echo("x"))
+        answer(gateway, request, echo(content="x"))
     assert [component.expect(is_answer(id_)).get("type") for id_ in ids] == ["error", "result"]
 
 
@@ -260,7 +240,7 @@ def test_q3_the_answer_to_a_deletion_is_the_real_one(server, gateway, entity, on
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT)
     juliet = server.client(JULIET) if online else None
     waiting = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-    gateway.expect(is_request)
+    gateway.expect(is_request())
     id_ = send_privileged_iq(peer, "set", JULIET, REMOVE, to=to)
     got = peer.expect(is_answer(id_))
     assert got.get("type") == "result", text_of(got)
@@ -415,7 +395,7 @@ def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
     for number in range(3):
         account = (JULIET, NURSE)[number % 2]
         privileged_message(bot, message_from(account, "peer.lit", body(f"m{number}")))
-        send_privileged_iq(bot, "get", account, echo(f"q{number}"), to="peer.lit")
+        send_privileged_iq(bot, "get", account, echo(content=f"q{number}"), to="peer.lit")
         bot.send_message("peer.lit", body(f"p{number}"))
     bot.sync()
     seen = []
@@ -442,7 +422,7 @@ def test_l7_a_component_is_told_to_try_again(slow):
     component.privileged_message(message_from(JULIET, "peer.lit", body("two")))
     component.send_privileged_iq("get", NURSE, echo(), to="peer.lit")
     assert peer.expect("message").findtext("{*}body") == "two"
-    assert peer.expect(is_request).get("from") == NURSE
+    assert peer.expect(is_request()).get("from") == NURSE
     # An account that is online is known.
     slow.client(BOT)
     component.privileged_message(message_from(BOT, "peer.lit", body("three")))
@@ -521,7 +501,7 @@ def test_l7_what_was_judged_before_the_lookup_is_judged_again(slow, kind, meanwh
     elif kind == "roster":
         id_ = bot.send_iq("get", JULIET, roster_query())
     else:
-        id_ = send_privileged_iq(bot, "get", JULIET, echo("sent"), to="peer.lit")
+        id_ = send_privileged_iq(bot, "get", JULIET, echo(content="sent"), to="peer.lit")
     waits(slow)
     if meanwhile == "reload":
         slow.reload_module()

@@ -7,7 +7,8 @@ import pytest
 
 from harness import ACCOUNTS, Lua, PASSWORD, Prosody
 from helpers import assert_refused, grants
-from wire import Disconnected, RawComponent, body, error_of, local, message_from, payload
+from wire import Disconnected, body, error_of, message_from, payload
+from words import messages, privileged_message
 
 PUBSUB, GATEWAY, ROOMS = "pubsub.capulet.lit", "gateway.capulet.lit", "rooms.capulet.lit"
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
@@ -38,10 +39,6 @@ OPTIONS = {
 def session_server():
     with Prosody(**OPTIONS) as running:
         yield running
-
-
-def messages(peer) -> list:
-    return [s for s in peer.drain() if local(s) == "message"]
 
 
 # M8: the host's word
@@ -145,7 +142,7 @@ def test_m8_the_carbons_of_a_gateway(component, server, juliet, to, copy):
     component.expect_nothing("message", type="error")
     # A bot has no domain of its own, so none of these are its.
     bot = server.client(BOT)
-    id_ = RawComponent.privileged_message(bot, message_from(JULIET, to, copy))
+    id_ = privileged_message(bot, message_from(JULIET, to, copy))
     assert_refused(bot.expect("message", id=id_), "modify", "not-acceptable")
 
 

@@ -326,8 +326,8 @@ def session_server():
 
 
 @pytest.fixture(scope="module")
-def advertised(session_server) -> dict:
-    """What one connection of the component was told: {host: [permissions, ...]}."""
+def told_by_host(session_server) -> dict:
+    """The advertisements that one connection of the component got: {host: [permissions, ...]}."""
     component = session_server.component(ENTITY)
     found = {}
     for stanza in component.drain():
@@ -369,7 +369,7 @@ def assert_lines(lines: list[str], expected: list[tuple], always: tuple):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, advertised, name):
+def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, told_by_host, name):
     """C2 to C5: the line names host, entity, option, what was found and what is allowed."""
     mistake, host = MISTAKES[name], f"{name}.lit"
     source = f"{host}:privilege"
@@ -381,18 +381,18 @@ def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, adve
         assert_lines(server.log_lines("error", source), mistake.errors, always)
         assert_lines(server.log_lines("warn", source), mistake.warnings, always)
     if name not in COVERED:
-        assert advertised.get(host, []) == ([] if mistake.perms is None else [mistake.perms])
+        assert told_by_host.get(host, []) == ([] if mistake.perms is None else [mistake.perms])
 
 
 @pytest.mark.parametrize("name", CORRECT)
-def test_c1_nothing_is_said_about_a_correct_configuration(server, advertised, name):
+def test_c1_nothing_is_said_about_a_correct_configuration(server, told_by_host, name):
     config, perms = CORRECT[name]
     host = f"{name}.lit"
     assert server.log_lines("error", f"{host}:privilege") == []
     # Accounts are made when the server has started; test_authority.py has what is said of missing ones.
     assert [line for line in server.log_lines("warn", f"{host}:privilege") if "does not exist" not in line] == []
     if name not in COVERED:
-        assert advertised.get(host, []) == ([] if perms is None else [perms])
+        assert told_by_host.get(host, []) == ([] if perms is None else [perms])
 
 
 def test_c2_a_value_cannot_forge_a_log_line(server):

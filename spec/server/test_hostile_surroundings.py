@@ -7,8 +7,9 @@ import pytest
 
 from harness import ACCOUNTS, Lua, Prosody
 from helpers import PING, assert_refused, bodies, deep, depth_of, grants
-from watching import advertised, is_push, item, presence_of, pushed, query, settle, told
-from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from watching import advertised, is_push, presence_of, pushed, settle, told
+from wire import body, error_of, inner_iq, local, message_from, new_id, text_of
+from words import COMMANDS, item, messages, query
 
 PUBSUB = "pubsub.capulet.lit"
 GATEWAY = "gateway.capulet.lit"
@@ -18,7 +19,6 @@ ADMIN, ROMEO, PARIS = "admin@capulet.lit", "romeo@montague.lit", "paris@capulet.
 CONTACT, OTHER = "contact@stranger.lit", "other@stranger.lit"
 THREE = (JULIET, NURSE, TYBALT)
 
-COMMANDS = "http://jabber.org/protocol/commands"
 ADD_USER = "http://jabber.org/protocol/admin#add-user"
 ECHO = "<q xmlns='urn:example:echo'/>"
 
@@ -57,7 +57,7 @@ def roster_iq(type_: str, account: str, content: str, id: str, entity: str = PUB
     return f"<iq from='{entity}' to='{account}' id='{id}' type='{type_}'>{content}</iq>"
 
 
-def answers(peer, *ids: str) -> list:
+def answers_to(peer, *ids: str) -> list:
     """All answers to some requests that have come, in order. Syncs; leaves everything else."""
     peer.sync()
     found = [s for s in peer.inbox if local(s) == "iq" and s.get("id") in ids and s.get("type") in ("result", "error")]
@@ -76,15 +76,11 @@ def seen(peer, account: str) -> dict:
     }
 
 
-def stored(server, account: str) -> dict:
+def on_disk(server, account: str) -> dict:
     return {
         jid: {"name": row.get("name"), "subscription": row["subscription"], "groups": set(row.get("groups") or ())}
         for jid, row in server.roster(account).items()
     }
-
-
-def messages(peer) -> list:
-    return bodies(s for s in peer.drain() if local(s) == "message")
 
 
 # Administrators
@@ -142,7 +138,7 @@ def test_n1_no_announcements_as_who_administers_the_target(server, component, ro
     id_ = component.privileged_message(message_from(account, target + "/announce/online", body("Everybody!")))
     component.sync()
     assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
-    assert messages(romeo) == messages(juliet) == []
+    assert bodies(messages(romeo)) == messages(juliet) == []
     assert [line for line in server.log_lines(since=since) if "Announcement sent" in line] == []
     # Whatever stands in the resource, it is the host that is written to.
     for resource in ("announce/online@x", "x@y", "a"):
@@ -151,7 +147,7 @@ def test_n1_no_announcements_as_who_administers_the_target(server, component, ro
     # The same accounts still send what goes to somebody.
     component.privileged_message(message_from(account, ROMEO, body("Romeo!")))
     component.sync()
-    assert messages(romeo) == ["Romeo!"]
+    assert bodies(messages(romeo)) == ["Romeo!"]
     # The account's own client may announce.
     server.client(account).send_message(target + "/announce/online", body("Everybody!"))
     listener = juliet if target == "capulet.lit" else romeo
@@ -195,7 +191,7 @@ def test_r4_storage_that_raises(start_server, storage, then):
     for account in THREE:
         server.put_roster_item(account, OTHER, name="as before", subscription="both")
     component.drain(), gateway.drain()
-    before = {account: stored(server, account) for account in THREE}
+    before = {account: on_disk(server, account) for account in THREE}
     server.lua(FAILING, mode="raise")
     server.expect_errors(*(f"roster of {account} failed: .*driver died" for account in THREE))
     ids, ping = [new_id() for _ in THREE], new_id()
@@ -207,14 +203,14 @@ def test_r4_storage_that_raises(start_server, storage, then):
     if then == "ping":
         assert component.expect("iq", id=ping).get("type") == "result"
     settle(server)
-    got = answers(component, *ids)
+    got = answers_to(component, *ids)
     assert [s.get("id") for s in got] == ids
     for answer in got:
         assert_refused(answer, "wait", "internal-server-error")
     component.expect_nothing(is_push), gateway.expect_nothing(is_push)
     server.lua("prosody.spec_save = nil")
     for account in THREE:
-        assert seen(component, account) == stored(server, account) == before[account]
+        assert seen(component, account) == on_disk(server, account) == before[account]
     # It goes on: the account's own change, and the entity's.
     juliet = server.client(JULIET)
     assert juliet.iq("set", None, query(item("own@x.lit", name="own"))).get("type") == "result"
@@ -222,8 +218,8 @@ def test_r4_storage_that_raises(start_server, storage, then):
     for entity in (component, gateway):
         assert [(jid, i.get("name")) for jid, i in pushed(entity, JULIET)] == [("own@x.lit", "own"), (CONTACT, "later")]
     assert [s[0][0].get("jid") for s in juliet.drain() if is_push(s)] == ["own@x.lit", CONTACT]
-    assert seen(component, JULIET) == stored(server, JULIET)
-    assert set(stored(server, JULIET)) == {OTHER, "own@x.lit", CONTACT}
+    assert seen(component, JULIET) == on_disk(server, JULIET)
+    assert set(on_disk(server, JULIET)) == {OTHER, "own@x.lit", CONTACT}
 
 
 def pipelined(server, component, *changes: str) -> list:
@@ -232,10 +228,10 @@ def pipelined(server, component, *changes: str) -> list:
     ids = [new_id() for _ in changes]
     component.send("".join(roster_iq("set", JULIET, query(change), id_) for change, id_ in zip(changes, ids)))
     settle(server)
-    got = answers(component, *ids)
+    got = answers_to(component, *ids)
     assert [s.get("id") for s in got] == ids
     assert_refused(got[0], "wait", "internal-server-error")
-    assert seen(component, JULIET) == stored(server, JULIET)
+    assert seen(component, JULIET) == on_disk(server, JULIET)
     return got[1:]
 
 
@@ -243,7 +239,7 @@ def test_r4_a_set_behind_one_that_is_not_saved(server, component):
     """R3, R4: has nothing of it: neither its name nor its subscription."""
     (second,) = pipelined(server, component, item(CONTACT, name="first", subscription="both"), item(CONTACT, "group"))
     assert second.get("type") == "result"
-    assert stored(server, JULIET) == {CONTACT: {"name": None, "subscription": "none", "groups": {"group"}}}
+    assert on_disk(server, JULIET) == {CONTACT: {"name": None, "subscription": "none", "groups": {"group"}}}
     assert [i for _, i in pushed(component, JULIET)] == [{"subscription": "none", "groups": ["group"]}]
 
 
@@ -253,14 +249,14 @@ def test_r4_a_set_behind_a_removal_that_is_not_saved(server, component):
     component.drain()
     (second,) = pipelined(server, component, item(CONTACT, subscription="remove"), item(CONTACT, "group", name="friend"))
     assert second.get("type") == "result"
-    assert stored(server, JULIET) == {CONTACT: {"name": "friend", "subscription": "both", "groups": {"group"}}}
+    assert on_disk(server, JULIET) == {CONTACT: {"name": "friend", "subscription": "both", "groups": {"group"}}}
 
 
 def test_r4_a_removal_behind_a_set_that_is_not_saved(server, component):
     """R4: what is not there cannot be removed, and is not there because somebody tried to put it there."""
     (second,) = pipelined(server, component, item(CONTACT, name="first"), item(CONTACT, subscription="remove"))
     assert_refused(second, "cancel", "item-not-found")
-    assert stored(server, JULIET) == {}
+    assert on_disk(server, JULIET) == {}
 
 
 def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
@@ -270,7 +266,7 @@ def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
     remove = item(CONTACT, subscription="remove")
     (second,) = pipelined(server, component, remove, remove)
     assert second.get("type") == "result", text_of(second)
-    assert stored(server, JULIET) == {}
+    assert on_disk(server, JULIET) == {}
     assert [i["subscription"] for _, i in pushed(component, JULIET)] == ["remove"]
 
 
@@ -355,7 +351,7 @@ def test_c2_c6_a_revocation_beside_nonsense(start_server, name, value):
     assert_refused(component.privileged_iq("get", JULIET, PING, to="capulet.lit"), "auth", "forbidden")
     component.privileged_message(message_from(JULIET, romeo.jid, body("still mine")))
     component.sync()
-    assert messages(romeo) == ["still mine"]
+    assert bodies(messages(romeo)) == ["still mine"]
 
 
 # Presence
@@ -467,9 +463,9 @@ def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
     component.sync()
     for _ in range(reloads):
         server.reload_module()
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
     server.lua(ANSWER)
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result"
     assert inner_iq(answer).get("id") == "mine"
     # Nobody holds it any more, neither for a second answer nor to be given up.
@@ -478,7 +474,7 @@ def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
     server.lua(ANSWER)
     server.load_module()
     server.lua(ANSWER)
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
 
 
 def test_l1_q5_an_answer_after_an_unload(start_server):
@@ -489,12 +485,12 @@ def test_l1_q5_an_answer_after_an_unload(start_server):
     id_ = component.send_privileged_iq("get", JULIET, ECHO, to="capulet.lit")
     component.sync()
     server.unload_module()
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "error"
     server.lua(ANSWER)
     server.load_module()
     server.lua(ANSWER)
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
 
 
 HANDLER_FAILED = "A handler of this server failed on a {} sent for {}"
@@ -530,7 +526,7 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
             + roster_iq("get", "capulet.lit", PING, ping)
         )
         assert component.expect("iq", id=ping).get("type") == "result"
-        (answer,) = answers(component, id_)
+        (answer,) = answers_to(component, id_)
         if first:
             assert answer.get("type") == "result" and inner_iq(answer).get("id") == "i"
         else:
@@ -538,7 +534,7 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
         only_warned(server, since, "iq")
         # A service that comes to its senses later has nobody to answer.
         server.lua(ANSWER)
-        assert answers(component, id_) == []
+        assert answers_to(component, id_) == []
         # The limit is one: nothing is in flight.
         assert component.privileged_iq("get", JULIET, PING, to="capulet.lit").get("type") == "result"
 
@@ -564,7 +560,7 @@ def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, s
     only_warned(server, since, "message", sender)
     component.privileged_message(message_from(sender, ROMEO, body("arrives")))
     component.sync()
-    assert messages(romeo) == ["arrives"]
+    assert bodies(messages(romeo)) == ["arrives"]
 
 
 def test_p3_l2_a_handler_that_raises_on_a_probe(server, stranger):
@@ -590,7 +586,7 @@ def test_q3_l2_a_service_that_never_met_an_offline_account(server, component):
     id_ = component.send_privileged_iq(
         "set", JULIET, "<block xmlns='urn:xmpp:blocking'><item jid='blocked@x.lit'/></block>"
     )
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result" or error_of(answer)[:2] == ("wait", "internal-server-error")
     only_warned(server, since, "iq")
     blocklist = server.client(JULIET).iq("get", None, "<blocklist xmlns='urn:xmpp:blocking'/>")
@@ -633,7 +629,7 @@ def test_q2_r4_no_id(server, component, juliet, what, type_):
     assert_refused(got[0], "modify", "bad-request", "id")
     assert not got[0].get("id")
     assert server.lua("return prosody.spec_late == nil")
-    assert stored(server, JULIET) == {}
+    assert on_disk(server, JULIET) == {}
     juliet.expect_nothing(is_push)
 
 
@@ -645,10 +641,10 @@ def test_q5_only_the_target_answers_though_nobody_checks_addresses(server, compo
         for sender in (GATEWAY, GATEWAY + "/x", "stranger.lit"):
             stranger.send_iq(type_, JULIET, "<forged xmlns='x'/>", id=request.get("id"), from_=sender)
     stranger.sync()
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
     gateway.send_iq("result", JULIET, "<true xmlns='x'/>", id=request.get("id"))
     gateway.sync()
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result" and inner_iq(answer)[0].tag == "{x}true"
 
 
@@ -670,8 +666,8 @@ def test_l1_a_component_whose_host_is_gone(start_server):
     component.send_privileged_iq("get", JULIET, ECHO, to="capulet.lit", id=iq)
     component.sync()
     settle(server)
-    assert messages(romeo) == []
-    assert stored(server, JULIET) == {}
+    assert bodies(messages(romeo)) == []
+    assert on_disk(server, JULIET) == {}
     assert server.lua("return prosody.spec_late == nil")
     juliet.send_presence(content="<show>away</show>")
     assert juliet.iq("set", None, query(item(OTHER))).get("type") == "result"
@@ -720,8 +716,8 @@ def test_r2_r5_somebody_elses_handler_raises_on_a_removal(server, component, gat
     )
     assert component.expect("iq", id=ping).get("type") == "result"
     settle(server)
-    assert [(s.get("id"), s.get("type")) for s in answers(component, *ids)] == [(id_, "result") for id_ in ids]
+    assert [(s.get("id"), s.get("type")) for s in answers_to(component, *ids)] == [(id_, "result") for id_ in ids]
     for entity in (component, gateway):
         found = [(s.get("from"), s[0][0].get("jid"), s[0][0].get("subscription")) for s in entity.drain() if is_push(s)]
         assert found == [(JULIET, CONTACT, "remove"), (NURSE, OTHER, "none"), (TYBALT, CONTACT, "remove")]
-    assert [set(stored(server, account)) for account in THREE] == [set(), {CONTACT, OTHER}, set()]
+    assert [set(on_disk(server, account)) for account in THREE] == [set(), {CONTACT, OTHER}, set()]

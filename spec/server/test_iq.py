@@ -29,36 +29,13 @@ from helpers import (
     payload_of,
     relayed_message,
 )
-from wire import NS, RawComponent, body, error_of, inner_iq, local, message_from, new_id, text_of
+from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from words import COMMANDS, answer, echo, iq_wrapper, is_request, privileged_message, send_privileged_iq, word_of
 
 JULIET, NURSE, ROMEO, ADMIN = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit", "admin@capulet.lit"
 ENTITY, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
 
 DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
-COMMANDS = "http://jabber.org/protocol/commands"
-
-
-def echo(word: object = "") -> str:
-    return f"<echo xmlns='urn:example:echo' word={quoteattr(str(word))}/>"
-
-
-def word_of(iq: ET.Element) -> str | None:
-    found = iq.find("{urn:example:echo}echo")
-    return None if found is None else found.get("word")
-
-
-def is_request(word: object = None):
-    """A request of ours that has arrived where it was sent to."""
-    return lambda s: (
-        local(s) == "iq" and s.get("type") in ("get", "set") and word_of(s) is not None
-        and (word is None or word_of(s) == str(word))
-    )
-
-
-def answer(connection, request: ET.Element, content: str = "", type_: str = "result", **attributes):
-    """Answers a request from the address it was sent to."""
-    attributes.setdefault("from_", request.get("to"))
-    connection.send_iq(type_, request.get("from"), content, id=request.get("id"), **attributes)
 
 
 def outer_answers(component) -> list[ET.Element]:
@@ -67,10 +44,6 @@ def outer_answers(component) -> list[ET.Element]:
 
 
 # Q1: what is forbidden
-
-
-def iq_wrapper(content: str) -> str:
-    return f"<privileged_iq xmlns='urn:xmpp:privilege:2'>{content}</privileged_iq>"
 
 
 def inner(content: str = echo(), xmlns: str | None = "jabber:client", **attributes) -> str:
@@ -1007,10 +980,6 @@ def bots_server(start_server):
 
 
 # Clients send these as components do.
-send_privileged_iq = RawComponent.send_privileged_iq
-privileged_message = RawComponent.privileged_message
-
-
 def privileged_iq(client, *arguments, **options) -> ET.Element:
     id_ = send_privileged_iq(client, *arguments, **options)
     return client.expect(lambda s: local(s) == "iq" and s.get("id") == id_ and s.get("type") in ("result", "error"))

@@ -8,15 +8,15 @@ import copy
 import pytest
 
 from harness import Prosody
-from watching import advertised, is_push, item, pushed, pushes, query, settle, timers, told
+from helpers import PING
+from watching import advertised, is_push, pushed, pushes, settle, timers, told
 from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from words import FORBIDDEN, client_set, item, query
 
 JULIET, NURSE, TYBALT, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "bot@capulet.lit"
 ROMEO, LADY = "romeo@montague.lit", "lady@mantua.lit"
 CONTACT = "x@stranger.lit"
 PUBSUB, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
-FORBIDDEN = ("auth", "forbidden")
-PING = "<ping xmlns='urn:xmpp:ping'/>"
 ECHO = "<x xmlns='urn:example:echo'/>"
 
 IQS = {"urn:xmpp:ping": "get", "urn:example:echo": "both", "jabber:iq:private": "both"}
@@ -49,32 +49,8 @@ def session_server():
         yield running
 
 
-@pytest.fixture
-def regrant(server):
-    """regrant(entity, grant, host) changes a grant (None: takes it away) of a running server, until the end of the test."""
-
-    def change(entity: str, grant: dict | None, host: str = "capulet.lit"):
-        grants = copy.deepcopy(server.privileged_entities)
-        if grant is None:
-            grants[host].pop(entity, None)
-        else:
-            grants[host][entity] = grant
-        server.reconfigure(privileged_entities=grants)
-
-    yield change
-    server.reconfigure(privileged_entities=GRANTS)
-
-
-# Words of this file
-
-
 def without(*accesses: str) -> dict:
     return {access: value for access, value in ALL.items() if access not in accesses}
-
-
-def client_set(client, *items: str):
-    answer = client.iq("set", None, query(*items))
-    assert answer.get("type") == "result", text_of(answer)
 
 
 def send_as(entity, account: str, to: str, text: str, host: str = "capulet.lit") -> str:

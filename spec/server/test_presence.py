@@ -8,8 +8,9 @@ import pytest
 
 from harness import Prosody
 from helpers import block, canonical
-from watching import item, presence_of, query, settle, told
+from watching import presence_of, settle, told
 from wire import local, text_of
+from words import connect, friends, item, query, say, waiting
 
 JULIET, NURSE, TYBALT, LADY = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "lady@mantua.lit"
 ROMEO, BENVOLIO = "romeo@montague.lit", "benvolio@montague.lit"
@@ -49,31 +50,6 @@ def reconfigure(server):
     server.reconfigure(options={}, privileged_entities=GRANTS)
 
 
-# Words of this file
-
-
-def friends(server, *accounts: str):
-    """All of these see each other."""
-    for one in accounts:
-        for other in accounts:
-            if one != other and not one.endswith("@stranger.lit"):
-                server.put_roster_item(one, other, subscription="both")
-
-
-def connect(server, domain: str):
-    """An entity that has been told all there is to tell when it connects, but has not read it."""
-    entity = server.component(domain)
-    settle(server)
-    return entity
-
-
-def waiting(server, domain: str):
-    """A connected entity with nothing in its inbox."""
-    entity = connect(server, domain)
-    entity.drain()
-    return entity
-
-
 def resources(presences: list[tuple]) -> list[tuple]:
     """Those from a full JID. Who logs in asks for his contacts, and those offline answer as a bare JID."""
     return [presence for presence in presences if "/" in presence[0]]
@@ -81,12 +57,6 @@ def resources(presences: list[tuple]) -> list[tuple]:
 
 def told_client(client) -> list[tuple]:
     return [presence_of(s) for s in client.drain() if local(s) == "presence"]
-
-
-def say(stranger, to: str, content: str = "", type_: str | None = None, from_: str = CONTACT + "/r", **attributes):
-    """A contact on the component sends its presence."""
-    stranger.send_presence(type_, to, content, from_=from_, **attributes)
-    stranger.sync()
 
 
 def probes(stranger) -> list[tuple[str, str]]:

@@ -4,15 +4,15 @@ for, and that nothing an entity never received comes back to anybody."""
 from __future__ import annotations
 
 import base64
-import copy
 import itertools
 
 import pytest
 
 from harness import Prosody
 from helpers import block
-from watching import is_push, item, presence_of, query, settle, told
+from watching import is_push, presence_of, settle, told
 from wire import NS, local, new_id, text_of
+from words import connect, friends, item, query, say, waiting
 
 JULIET, NURSE, TYBALT, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "bot@capulet.lit"
 LADY, ROMEO = "lady@mantua.lit", "romeo@montague.lit"
@@ -41,45 +41,25 @@ def session_server():
 
 
 @pytest.fixture
-def regrant(server):
-    """regrant(grant, host) changes what a host grants the entity, until the end of the test."""
+def grant(server, regrant):
+    """grant(what, host) changes what a host grants the entity, until the end of the test, and waits for the effects."""
 
-    def change(grant: dict, host: str = "capulet.lit"):
-        grants = copy.deepcopy(server.privileged_entities)
-        grants[host][ENTITY] = grant
-        server.reconfigure(privileged_entities=grants)
+    def change(what: dict, host: str = "capulet.lit"):
+        regrant(ENTITY, what, host)
         settle(server)
 
-    yield change
-    server.reconfigure(privileged_entities=GRANTS, options={})
+    return change
 
 
-def friends(server, one: str, *others: str):
-    for other in others:
-        server.put_roster_item(one, other, subscription="both")
-        if not other.endswith("stranger.lit"):
-            server.put_roster_item(other, one, subscription="both")
-
-
-def connect(server, domain: str = ENTITY):
-    entity = server.component(domain)
-    settle(server)
-    return entity
-
-
-def waiting(server, domain: str = ENTITY):
-    entity = connect(server, domain)
-    entity.drain()
-    return entity
+@pytest.fixture
+def options(server):
+    """options(name=value, ...) sets global options, until the end of the test."""
+    yield lambda **given: server.reconfigure(options=given)
+    server.reconfigure(options={})
 
 
 def away(status: str = "away") -> str:
     return f"<status>{status}</status>"
-
-
-def say(stranger, to: str, content: str = "", type_: str | None = None):
-    stranger.send_presence(type_, to, content, from_=CONTACT + "/r")
-    stranger.sync()
 
 
 def of(presences: list[tuple], *addresses: str) -> list[tuple]:
@@ -125,7 +105,8 @@ def test_p3_contacts_of_a_group_are_told_on_connect(start_server, tmp_path):
 @pytest.mark.parametrize("online", ("first", "both", "none"))
 def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
     """P3: one that an account has blocked, or that has blocked it, is asked in the name of the next that shares it."""
-    friends(server, ROMEO, JULIET, NURSE)
+    friends(server, ROMEO, JULIET)
+    friends(server, ROMEO, NURSE)
     for blocked in (JULIET, NURSE):
         # Whichever of the two is asked first.
         romeo = server.client(ROMEO)
@@ -136,7 +117,7 @@ def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
         clients = [server.client(jid) for jid in {"first": (JULIET,), "both": (JULIET, NURSE), "none": ()}[online]]
         romeo.send_presence(content=away())
         romeo.sync()
-        entity = connect(server)
+        entity = connect(server, ENTITY)
         assert of(told(entity), ROMEO) == [(romeo.jid, None, None, "away")], blocked
         entity.close()
         unblocker = server.client(blocked) if who == "the account" else romeo
@@ -155,7 +136,7 @@ def test_p3_a_contact_elsewhere_blocked_by_one_of_two_accounts(server):
         block(client, CONTACT)
         client.close()
         stranger.drain()
-        entity = connect(server)
+        entity = connect(server, ENTITY)
         probes = [(s.get("from"), s.get("to")) for s in stranger.drain() if s.get("type") == "probe"]
         assert probes == [(NURSE if blocker == JULIET else JULIET, CONTACT)]
         entity.close()
@@ -172,7 +153,7 @@ def test_p3_an_offline_account_asks_for_those_online(server):
     for account in (JULIET, TYBALT):
         server.client(account)
     stranger.drain()
-    connect(server)
+    connect(server, ENTITY)
     assert [(s.get("from"), s.get("type")) for s in stranger.drain()] == [(NURSE, "probe")]
 
 
@@ -186,7 +167,7 @@ def test_p4_p8_a_contact_removed_and_won_again(server, online):
     friends(server, JULIET, CONTACT)
     if online:
         server.client(JULIET)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     say(stranger, JULIET, away())
     assert told(entity) == [(CONTACT + "/r", None, None, "away")]
     server.put_roster_item(JULIET, CONTACT)
@@ -205,7 +186,7 @@ def test_p8_the_last_unavailable(server, who):
     """P8: the last `unavailable` of a contact that cancels the subscription, or is removed, reaches the entity, in every case."""
     friends(server, JULIET, ROMEO)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
-    entity, second = waiting(server), waiting(server, "second.lit")
+    entity, second = waiting(server, ENTITY), waiting(server, "second.lit")
     for turn in range(2):
         if who == "the account unsubscribes":
             juliet.send_presence("unsubscribe", ROMEO)
@@ -234,9 +215,10 @@ def test_p8_the_last_unavailable(server, who):
 
 def test_p8_p4_a_contact_that_another_account_shares(server):
     """P8, P4: is not said to have gone, and is known as before."""
-    friends(server, ROMEO, JULIET, NURSE)
+    friends(server, ROMEO, JULIET)
+    friends(server, ROMEO, NURSE)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     juliet.iq("set", None, query(item(ROMEO, subscription="remove")))
     romeo.sync()
     assert told(entity) == []
@@ -255,7 +237,7 @@ def test_p8_p3_a_contact_that_another_account_shares_and_has_blocked(server, con
     friends(server, JULIET, contact)
     friends(server, NURSE, contact)
     juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     if contact == CONTACT:
         say(stranger, JULIET)
         assert told(entity) == [(CONTACT + "/r", None)]
@@ -277,22 +259,23 @@ SCOPES = {
 
 
 @pytest.mark.parametrize("narrow", SCOPES, ids=str)
-def test_p4_who_went_while_the_grant_was_narrower(server, regrant, narrow):
+def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
     """P4: the memory is forgotten when the grant of presence narrows; who went meanwhile does not stay online for ever."""
     stranger = server.component("stranger.lit")
-    friends(server, JULIET, ROMEO, CONTACT)
+    friends(server, JULIET, ROMEO)
+    friends(server, JULIET, CONTACT)
     juliet, gone, romeo = server.client(JULIET), server.client(JULIET), server.client(ROMEO)
     leaves = server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     say(stranger, JULIET)
     assert told(entity) == [(CONTACT + "/r", None)]
-    regrant(SCOPES[narrow])
+    grant(SCOPES[narrow])
     is_seen = narrow == "managed_entity"
     entity.drain(), stranger.drain()
     gone.close()
     leaves.close()
     assert of(told(entity), JULIET) == ([(gone.jid, "unavailable")] if is_seen else [])
-    regrant(ROSTER)
+    grant(ROSTER)
     found = told(entity)
     # Somebody of whom a resource has left is gone, and then who is there is told.
     if not is_seen:
@@ -312,22 +295,22 @@ def test_p4_who_went_while_the_grant_was_narrower(server, regrant, narrow):
 
 
 @pytest.mark.parametrize("all_go", (True, False), ids=("all have gone", "one has gone"))
-def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, regrant, all_go):
+def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, grant, all_go):
     """P4: the same where nobody is left to ask."""
     friends(server, JULIET, ROMEO)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     nurse = server.client(NURSE)
-    entity = waiting(server)
-    regrant(NOTHING)
+    entity = waiting(server, ENTITY)
+    grant(NOTHING)
     juliet.close()
     if all_go:
         romeo.close()
-    regrant(ROSTER)
+    grant(ROSTER)
     expected = [(JULIET, "unavailable"), (ROMEO, "unavailable") if all_go else (romeo.jid, None), (nurse.jid, None)]
     assert sorted(told(entity)) == sorted(expected)
     for _ in range(2):
-        regrant(NOTHING)
-        regrant(ROSTER)
+        grant(NOTHING)
+        grant(ROSTER)
         assert sorted(told(entity)) == sorted(expected[2:] if all_go else expected[1:])
 
 
@@ -335,7 +318,7 @@ def test_p4_l1_unload_and_load(server):
     """P4, L1: advertised again, and told who is there, and who is not any more."""
     friends(server, JULIET, ROMEO)
     juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     server.unload_module()
     try:
         nurse.close()
@@ -351,7 +334,7 @@ def test_p4_a_bare_jid_that_is_gone(server):
     """P4: whoever is said to be gone as a whole, and comes back as before, is news."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     say(stranger, JULIET, away())
     stranger.send_presence("unavailable", JULIET, from_=CONTACT)
     say(stranger, JULIET, away())
@@ -362,7 +345,7 @@ def test_p4_a_bare_jid_that_is_gone_again(server):
     """P4: a change always is delivered: somebody whose bare JID was said to be gone, who came back, and goes the same way."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     for _ in range(3):
         say(stranger, JULIET)
         stranger.send_presence("unavailable", JULIET, from_=CONTACT)
@@ -384,7 +367,7 @@ def test_p4_p8_each_of_many_hosts_has_a_reason_of_its_own(start_server):
         components=(ENTITY,),
     )
     stranger = server.component("stranger.lit")
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     for one, other in itertools.combinations(hosts, 2):
         for host in (one, other):
             server.put_roster_item(f"a@{host}", CONTACT, subscription="both")
@@ -396,17 +379,17 @@ def test_p4_p8_each_of_many_hosts_has_a_reason_of_its_own(start_server):
         assert told(entity) == [(CONTACT, "unavailable")]
 
 
-def test_p4_one_of_two_hosts_revokes_presence(server, regrant):
+def test_p4_one_of_two_hosts_revokes_presence(server, grant):
     """P4: the memory is shared by all granting hosts, those that go on granting included."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     clients = [server.client(jid) for jid in (JULIET, LADY)]
     romeo = server.client(ROMEO)
     entity.drain()
     for host in ("capulet.lit", "mantua.lit", "capulet.lit"):
-        regrant(NOTHING, host)
-        regrant(ROSTER, host)
+        grant(NOTHING, host)
+        grant(ROSTER, host)
         # What the other host went on showing is known; its own accounts are told anew.
         mine = clients[0] if host == "capulet.lit" else clients[1]
         assert told(entity) == [(mine.jid, None)]
@@ -423,7 +406,7 @@ def test_p4_over_reloads_of_either_host(server):
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     romeo = server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     for host in ("capulet.lit", "mantua.lit"):
         server.reload_module(host=host)
         server.reload_module(host=host)
@@ -445,7 +428,7 @@ def test_l1_a_reload_from_the_state_of_the_first_version(server):
     for number in range(3):
         friends(server, JULIET, f"c{number}@stranger.lit")
     romeo = server.client(ROMEO)
-    entity, second = waiting(server), waiting(server, "second.lit")
+    entity, second = waiting(server, ENTITY), waiting(server, "second.lit")
     stranger.drain()
     # The state as that version left it: no memory beside the connection, and the contacts that had been asked.
     server.lua(
@@ -536,7 +519,7 @@ def test_l1_i2_a_version_without_memory_came_between(server):
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     romeo, nurse = server.client(ROMEO), server.client(NURSE)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     server.lua(
         """
         local env = modulemanager.get_module("capulet.lit", "privilege");
@@ -565,7 +548,8 @@ def test_l1_i2_a_version_without_memory_came_between(server):
 def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
     """P7: what an entity was sent and never received does not come back to the accounts or contacts it was about."""
     stranger = server.component("stranger.lit")
-    friends(server, JULIET, ROMEO, CONTACT)
+    friends(server, JULIET, ROMEO)
+    friends(server, JULIET, CONTACT)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     server.lua(BOUNCES)
     bot, _ = resumable(server)
@@ -601,7 +585,8 @@ def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
 def test_p7_a_resumed_session_gets_everything(server):
     """P7: resumption delivers what was sent meanwhile, each stanza once."""
     stranger = server.component("stranger.lit")
-    friends(server, JULIET, ROMEO, CONTACT)
+    friends(server, JULIET, ROMEO)
+    friends(server, JULIET, CONTACT)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     bot, id_ = resumable(server)
     send_everything(server, bot, stranger, juliet, romeo)
@@ -636,7 +621,7 @@ def test_p3_q7_a_presence_too_deep_to_be_written(server):
     """P3, Q7: nothing in the log, nothing half changed, and what comes next is told."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
-    entity, bot = waiting(server), server.client(BOT)
+    entity, bot = waiting(server, ENTITY), server.client(BOT)
     settle(server)
     bot.drain()
     for levels in (70_000, 74_000):
@@ -650,7 +635,7 @@ def test_p3_q7_a_presence_too_deep_to_be_written(server):
 # P6
 
 
-def test_p6_an_account_is_read_once_for_all_who_wait(server, regrant):
+def test_p6_an_account_is_read_once_for_all_who_wait(server, options):
     """P6: an offline account's roster is read once, however many entities connect at the same time."""
     stranger = server.component("stranger.lit")
     for number in range(8):
@@ -674,12 +659,12 @@ def test_p6_an_account_is_read_once_for_all_who_wait(server, regrant):
         for _, host in pairs(hosts) do host.roster_cache = nil; end
         """
     )
-    server.reconfigure(options={"privilege_probe_rate": 1})
+    options(privilege_probe_rate=1)
     first = server.component(ENTITY)
     stranger.expect("presence", type="probe")
     # Two that come while the contacts of that account are being asked.
     entities = [first, server.component("second.lit"), server.client(BOT)]
-    server.reconfigure(options={"privilege_probe_rate": 5000})
+    options(privilege_probe_rate=5000)
     settle(server)
     reads = server.lua("return prosody.spec_reads")
     assert reads["tybalt"] == 2, reads
@@ -720,24 +705,24 @@ def test_p6_a_roster_that_cannot_be_read(server):
         """
     )
     since = len(server.log())
-    entity = connect(server)
+    entity = connect(server, ENTITY)
     assert sorted(s.get("to") for s in stranger.drain()) == ["added@stranger.lit", "juliet@stranger.lit"]
     warned = [line for line in server.log_lines("warn", since=since) if "cannot be read" in line]
     assert len(warned) == 2 and any("the disk is gone" in line for line in warned), warned
     entity.close()
     server.lua("unhook_all(); for _, host in pairs(hosts) do host.roster_cache = nil; end")
     assert {jid: item["groups"] for jid, item in server.roster(JULIET).items()} == {"juliet@stranger.lit": {}}
-    connect(server)
+    connect(server, ENTITY)
     assert len(stranger.drain()) == 3
 
 
-def test_p6_one_that_comes_later_is_told_everything(server, regrant):
+def test_p6_one_that_comes_later_is_told_everything(server, options):
     """P6, P2, P3: whenever it comes while others are being told, all is told, and no contact is asked twice for it."""
     stranger = server.component("stranger.lit")
     contacts = [f"c{number}@stranger.lit" for number in range(30)]
     for number, contact in enumerate(contacts):
         friends(server, (TYBALT, NURSE)[number % 2], contact)
-    server.reconfigure(options={"privilege_probe_rate": 200})
+    options(privilege_probe_rate=200)
     juliet = server.client(JULIET)
     first = server.component(ENTITY)
     asked = [stranger.expect("presence", type="probe").get("to") for _ in range(10)]
@@ -807,7 +792,7 @@ def test_p6_a_list_of_accounts_that_breaks_off(server):
     )
     before = len(server.log())
     try:
-        entity = connect(server)
+        entity = connect(server, ENTITY)
     finally:
         server.lua("require 'core.usermanager'.users, prosody.spec_users = prosody.spec_users, nil")
     assert told(entity) == [(nurse.jid, None)]

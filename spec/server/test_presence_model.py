@@ -14,8 +14,9 @@ from collections import defaultdict
 import pytest
 
 from harness import Prosody
-from watching import item, presence_of, query, seeds, settle
+from watching import presence_of, seeds, settle
 from wire import local, text_of
+from words import item, query
 
 CAPULET, MANTUA, MONTAGUE = "capulet.lit", "mantua.lit", "montague.lit"
 JULIET, NURSE, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "bot@capulet.lit"

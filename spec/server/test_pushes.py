@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness import PRIVILEGES, Prosody
-from watching import advertised, is_push, item, pushed, pushes, query, read_item
-from wire import error_of, local, payload, text_of
+from watching import advertised, is_push, pushed, pushes, read_item
+from wire import error_of, local, payload
+from words import client_set, forget_rosters, item, log_in, query
 
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
 ROMEO = "romeo@montague.lit"
@@ -42,26 +43,6 @@ def session_server(request):
         storage=request.param,
     ) as running:
         yield running
-
-
-# Words of this file
-
-
-def log_in(server, account: str):
-    """A client; what its login caused has come and is forgotten."""
-    client = server.client(account)
-    client.drain()
-    return client
-
-
-def client_set(client, *items: str):
-    answer = client.iq("set", None, query(*items))
-    assert answer.get("type") == "result", text_of(answer)
-
-
-def forget_rosters(server, host: str = "capulet.lit"):
-    """What the core holds of the rosters of offline accounts goes: the next one to ask reads the storage."""
-    server.lua("hosts[h].roster_cache = nil", h=host)
 
 
 def ask(stranger, account: str, contact: str = CONTACT):

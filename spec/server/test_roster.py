@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from harness import Prosody
+from watching import client_pushes, read_items
 from wire import error_of, local, payload, text_of
+from words import FORBIDDEN, forget_rosters, item, log_in, query
 
 JULIET, NURSE, ROMEO = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit"
 QUERY = "<query xmlns='jabber:iq:roster'/>"
-FORBIDDEN = ("auth", "forbidden")
 MALFORMED = {("modify", "bad-request"), ("modify", "jid-malformed")}
 BAD_REQUEST = {("modify", "bad-request")}
 FAILED = ("wait", "internal-server-error")
@@ -28,40 +29,6 @@ def session_server():
     }
     with Prosody(privileged_entities=grants, components=("reader.lit", "writer.lit")) as running:
         yield running
-
-
-# Words of this file
-
-
-def escaped(text: str) -> str:
-    """Text for an attribute or an element such that every character arrives."""
-    return "".join(f"&#{ord(c)};" if c in "&<>\"'\t\n\r" else c for c in text)
-
-
-def item(jid: str | None, *groups: str, **attributes: str) -> str:
-    given = {} if jid is None else {"jid": jid}
-    given.update(attributes)
-    head = "".join(f" {key}='{escaped(value)}'" for key, value in given.items())
-    return f"<item{head}>" + "".join(f"<group>{escaped(group)}</group>" for group in groups) + "</item>"
-
-
-def query(*items: str) -> str:
-    return f"<query xmlns='jabber:iq:roster'>{''.join(items)}</query>"
-
-
-def read_items(element) -> dict:
-    """{contact: {name, subscription, ask, approved, groups}} of a <query/>; nothing may be in it but that."""
-    found = {}
-    for child in element:
-        assert child.tag == "{jabber:iq:roster}item", text_of(element)
-        attributes = dict(child.attrib)
-        assert set(attributes) <= {"jid", "name", "subscription", "ask", "approved"}, text_of(child)
-        assert all(group.tag == "{jabber:iq:roster}group" for group in child), text_of(child)
-        groups = sorted(group.text for group in child)
-        jid = attributes.pop("jid")
-        assert jid not in found, f"{jid} twice"
-        found[jid] = {**attributes, "groups": groups}
-    return found
 
 
 def get_roster(peer, account: str | None) -> dict:
@@ -88,30 +55,12 @@ def must_set(component, account: str, *items: str):
     assert len(answer) == 0, text_of(answer)
 
 
-def pushes(client) -> list[tuple[str, dict]]:
-    """The roster pushes that have come, one item each."""
-    found = []
-    for stanza in client.drain():
-        if local(stanza) == "iq" and stanza.get("type") == "set":
-            assert stanza.get("from") in (None, client.bare), text_of(stanza)
-            assert stanza.get("id")
-            items = read_items(payload(stanza))
-            assert len(items) == 1, text_of(stanza)
-            found.extend(items.items())
-    return found
-
-
 def state(server, jid: str):
     """All that is stored of a roster and all that is held of it, private rows and version included."""
     user, host = jid.split("@")
     stored = "return (storagemanager.open(h, 'roster'):get(user))"
     held = "return (rostermanager.load_roster(user, h))"
     return [server.lua(code, h=host, user=user) for code in (stored, held)]
-
-
-def forget_rosters(server, host: str = "capulet.lit"):
-    """What the core holds of the rosters of offline accounts goes: the next one to ask reads the storage."""
-    server.lua("hosts[h].roster_cache = nil", h=host)
 
 
 def count_saves(server, host: str = "capulet.lit"):
@@ -150,14 +99,6 @@ EVERY_KIND = {
     "from-asked@stranger.lit": {"subscription": "from", "ask": "subscribe", "name": "Both soon"},
     "icq.stranger.lit": {"subscription": "to", "name": "A gateway"},
 }
-
-
-def log_in(server, account: str):
-    """A client; what its login caused has come and is forgotten."""
-    client = server.client(account)
-    # The server asks again for subscriptions that were asked for before, and pushes that.
-    client.drain()
-    return client
 
 
 def put_every_kind(server, account: str) -> dict:
@@ -240,7 +181,7 @@ def test_r1_r2_an_account_as_the_entity(server, smacks):
     answer = benvolio.iq("set", JULIET, query(item("to@stranger.lit", "One", name="New", subscription="both")))
     assert (answer.get("type"), answer.get("from"), answer.get("to"), len(answer)) == ("result", JULIET, benvolio.jid, 0)
     changed = {"name": "New", "subscription": "both", "groups": ["One"]}
-    assert pushes(juliet) == [("to@stranger.lit", changed)]
+    assert client_pushes(juliet) == [("to@stranger.lit", changed)]
     assert get_roster(benvolio, JULIET) == {**expected, "to@stranger.lit": changed}
     answer = benvolio.iq("set", JULIET, query(item("c@stranger.lit", subscription="remove")))
     assert error_of(answer)[:2] == ("cancel", "item-not-found")
@@ -264,7 +205,7 @@ def test_r2_the_subscription_is_honoured(server, component, subscription):
     expected = {"name": "Romeo", "subscription": subscription, "groups": ["Lovers"]}
     assert get_roster(component, JULIET) == get_roster(juliet, None) == {contact: expected}
     assert server.roster(JULIET)[contact]["subscription"] == subscription
-    assert pushes(juliet) == [(contact, expected)]
+    assert client_pushes(juliet) == [(contact, expected)]
     # And her own is not.
     juliet.iq("set", None, query(item(contact, subscription="both", name="R")))
     assert get_roster(component, JULIET)[contact]["subscription"] == subscription
@@ -294,8 +235,8 @@ def test_r2_a_push_per_changed_item_to_each_interested_resource(server, componen
     must_set(component, JULIET, *(item(contact, name=contact) for contact in contacts))
     expected = sorted((contact, {"name": contact, "subscription": "none", "groups": []}) for contact in contacts)
     for client in (one, two):
-        assert sorted(pushes(client), key=lambda push: push[0]) == expected
-    assert pushes(deaf) == pushes(nurse) == []
+        assert sorted(client_pushes(client), key=lambda push: push[0]) == expected
+    assert client_pushes(deaf) == client_pushes(nurse) == []
 
     # Three of five really change, one of them goes.
     must_set(
@@ -308,21 +249,21 @@ def test_r2_a_push_per_changed_item_to_each_interested_resource(server, componen
         item(contacts[4], subscription="remove"),
     )
     for client in (one, two):
-        came = pushes(client)
+        came = client_pushes(client)
         assert len(came) == 3
         assert dict(came) == {
             contacts[0]: {"name": "New", "subscription": "none", "groups": []},
             contacts[2]: {"name": contacts[2], "subscription": "to", "groups": ["Group"]},
             contacts[4]: {"subscription": "remove", "groups": []},
         }
-    assert pushes(deaf) == pushes(nurse) == []
+    assert client_pushes(deaf) == client_pushes(nurse) == []
 
 
 def test_r2_pushes_are_stanzas_for_stream_management_too(server, component):
     """R2: what is pushed is counted by the server, or the client's next acknowledgement ends its stream."""
     juliet = server.client(JULIET, smacks=True)
     must_set(component, JULIET, *(item(f"contact{number}@stranger.lit") for number in range(3)))
-    assert len(pushes(juliet)) == 3
+    assert len(client_pushes(juliet)) == 3
     juliet.send(f"<a xmlns='urn:xmpp:sm:3' h='{juliet.sm_handled}'/>")
     juliet.sync()
 
@@ -365,7 +306,7 @@ def test_r2_nothing_changed_means_no_push_and_no_save(server, component):
     juliet = server.client(JULIET)
     for account in (JULIET, NURSE):
         must_set(component, account, item("both@stranger.lit", "Three", name="Both", subscription="both"))
-    pushes(juliet)
+    client_pushes(juliet)
     before = [state(server, account) for account in (JULIET, NURSE)]
     saves = count_saves(server)
     for account in (JULIET, NURSE):
@@ -373,7 +314,7 @@ def test_r2_nothing_changed_means_no_push_and_no_save(server, component):
         must_set(component, account, item("BOTH@Stranger.lit", "Three", "Three"))
     must_set(component, JULIET, item("to@stranger.lit", "One"), item("icq.stranger.lit"))
     assert saves() == 0
-    assert pushes(juliet) == []
+    assert client_pushes(juliet) == []
     assert [state(server, account) for account in (JULIET, NURSE)] == before
 
 
@@ -414,12 +355,12 @@ def test_r2_five_thousand_items(server, component):
     saves = count_saves(server)
     must_set(component, JULIET, *(item(contact, name=name) for contact, name in contacts.items()))
     assert saves() == 1
-    came = pushes(juliet)
+    came = client_pushes(juliet)
     assert len(came) == 5000 and {contact: push["name"] for contact, push in came} == contacts
     found = get_roster(component, JULIET)
     assert {contact: entry["name"] for contact, entry in found.items()} == contacts
     must_set(component, JULIET, item("contact77@stranger.lit", name="Changed"))
-    assert [contact for contact, _ in pushes(juliet)] == ["contact77@stranger.lit"]
+    assert [contact for contact, _ in client_pushes(juliet)] == ["contact77@stranger.lit"]
 
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
@@ -442,7 +383,7 @@ def test_r2_all_or_nothing(server, component, online):
     assert saves() == 0
     assert state(server, JULIET) == before
     if juliet:
-        assert pushes(juliet) == []
+        assert client_pushes(juliet) == []
 
 
 # R3
@@ -524,12 +465,12 @@ def test_r3_what_is_absent_stays(server, component, online):
         }, name
         assert sorted(stored.get("groups") or {}) == after["groups"], name
         if juliet and before:
-            pushed = pushes(juliet)
+            pushed = client_pushes(juliet)
             assert [contact for contact, _ in pushed] == ["c@stranger.lit"], name
             pushed[0][1].pop("approved", None)
             assert pushed[0][1] == {key: value for key, value in after.items() if key != "approved"}, name
         elif juliet:
-            pushes(juliet)
+            client_pushes(juliet)
 
 
 # R4
@@ -585,7 +526,7 @@ def test_r4_what_is_no_roster_set_is_refused(server, component, online):
         assert error_of(answer)[:2] in allowed, f"{name}: {text_of(answer)}"
     assert state(server, JULIET) == before
     if juliet:
-        assert pushes(juliet) == []
+        assert client_pushes(juliet) == []
 
 
 def test_r4_without_the_permission(server):
@@ -643,7 +584,7 @@ def test_r4_a_storage_that_cannot_be_written(server, component, stranger, online
     server.lua("mend_stores()")
     assert state(server, JULIET) == before
     if juliet:
-        assert pushes(juliet) == []
+        assert client_pushes(juliet) == []
         assert get_roster(juliet, None) == expected
     # A removal that was not saved has cancelled no subscription.
     assert [text_of(s) for s in stranger.drain() if local(s) == "presence" and s.get("type") != "probe"] == []
@@ -654,7 +595,7 @@ def test_r4_a_storage_that_cannot_be_written(server, component, stranger, online
     assert get_roster(component, JULIET) == expected
     assert set(server.roster(JULIET)) == set(expected)
     if juliet:
-        assert [contact for contact, _ in pushes(juliet)] == ["later@stranger.lit"]
+        assert [contact for contact, _ in client_pushes(juliet)] == ["later@stranger.lit"]
 
 
 def test_r4_a_storage_that_cannot_be_read(server, component):
@@ -736,7 +677,7 @@ def test_r5_a_removal_is_as_the_accounts_own(server, component, stranger):
                 juliet.sync()
             else:
                 must_set(component, JULIET, item(contact, subscription="remove"))
-            told.append((presences(stranger), pushes(juliet)))
+            told.append((presences(stranger), client_pushes(juliet)))
         assert told[0] == told[1], name
         subscriptions = {(type_, from_) for type_, from_, _ in told[1][0] if type_ != "unavailable"}
         assert subscriptions == {(type_, JULIET) for type_ in types}, name
@@ -1002,7 +943,7 @@ def test_r9_names_and_groups_are_read_back_exactly(server, component, online):
     for jid, entry in expected.items():
         assert found[jid] == entry
     if juliet:
-        assert sorted(contact for contact, _ in pushes(juliet)) == sorted(expected)
+        assert sorted(contact for contact, _ in client_pushes(juliet)) == sorted(expected)
         juliet.close()
     forget_rosters(server)
     reader = server.component("reader.lit")
@@ -1077,7 +1018,7 @@ def test_r9_with_other_storage(start_server, storage):
         assert error_of(set_roster(component, account, item("a@stranger.lit")))[:2] == FAILED
         server.lua("mend_stores()")
         assert state(server, account) == before
-    assert len(pushes(juliet)) == 3
+    assert len(client_pushes(juliet)) == 3
 
 
 # L6: depth

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness import PUBSUB, Prosody
-from watching import held, in_one_turn, item, log_in, pushed, query, stored, subscription
-from wire import error_of, inner_iq, local, text_of
+from watching import client_pushes, held, in_one_turn, stored, subscription
+from wire import error_of, inner_iq, text_of
+from words import item, log_in, query
 
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
 ROMEO, LADY = "romeo@montague.lit", "lady@mantua.lit"
@@ -136,19 +137,11 @@ def test_r10_who_may_set_both_rosters_sets_both(server, gateway, online, contact
     assert subscription(server, JULIET, contact) == wanted
     assert subscription(server, contact, JULIET) == mirrored
     if online:
-        assert [i for i in client_pushes(juliet)] == [(contact, wanted)]
-        assert [i for i in client_pushes(other)] == [(JULIET, mirrored)]
+        assert [(jid, i["subscription"]) for jid, i in client_pushes(juliet)] == [(contact, wanted)]
+        assert [(jid, i["subscription"]) for jid, i in client_pushes(other)] == [(JULIET, mirrored)]
     if contact == NURSE:
         told = [(s.get("from"), s[0][0].get("jid"), s[0][0].get("subscription")) for s in gateway.drain() if s.get("type") == "set"]
         assert sorted(told) == sorted([(JULIET, contact, wanted), (contact, JULIET, mirrored)])
-
-
-def client_pushes(client) -> list[tuple]:
-    return [
-        (s[0][0].get("jid"), s[0][0].get("subscription"))
-        for s in client.drain()
-        if local(s) == "iq" and s.get("type") == "set" and len(s) and s[0].tag == "{jabber:iq:roster}query"
-    ]
 
 
 def test_r10_what_the_contact_has_stays(server, gateway):

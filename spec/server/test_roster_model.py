@@ -16,8 +16,9 @@ import random
 import pytest
 
 from harness import PASSWORD, Prosody
-from watching import escaped, in_one_turn, is_push, read_item, seeds
+from watching import in_one_turn, is_push, read_item, seeds
 from wire import local, payload, text_of
+from words import escaped
 
 HOST = "capulet.lit"
 USERS = ("juliet", "nurse", "tybalt")
@@ -103,7 +104,7 @@ class Twin:
             new.pop("ask", None)
             if old["subscription"] in ("none", "from"):
                 self._agree(entity, user, jid, new["subscription"])
-        roster[jid] = plain(new)
+        roster[jid] = without_empty(new)
 
     def _agree(self, entity, user, jid, wanted):
         contact, _, host = jid.partition("@")
@@ -115,7 +116,7 @@ class Twin:
             new = {**old, "subscription": MIRRORED[wanted]}
             if wanted == "both":
                 new.pop("ask", None)
-            theirs[account] = plain(new)
+            theirs[account] = without_empty(new)
         elif old["subscription"] not in ("from", "both"):
             raise Refused
 
@@ -128,7 +129,7 @@ class Twin:
             return True
         old = roster.get(jid, {"subscription": "none"})
         new = {k: v for k, v in old.items() if k in ("subscription", "ask")}
-        roster[jid] = plain({**new, "name": item["name"], "groups": item["groups"]})
+        roster[jid] = without_empty({**new, "name": item["name"], "groups": item["groups"]})
         return True
 
     def _removed(self, user, jid, old):
@@ -148,7 +149,7 @@ class Twin:
             theirs["subscription"] = with_part(theirs["subscription"], "from", False)
 
 
-def plain(item: dict) -> dict:
+def without_empty(item: dict) -> dict:
     return {k: v for k, v in item.items() if v not in (None, "", [])}
 
 
@@ -167,7 +168,7 @@ def visible(rows) -> dict:
     for contact, row in (rows or {}).items():
         if contact not in ("false", "pending") and row:
             item = {k: row.get(k) for k in ("subscription", "ask", "name")}
-            found[contact] = plain({**item, "groups": sorted(row.get("groups") or ())})
+            found[contact] = without_empty({**item, "groups": sorted(row.get("groups") or ())})
     return found
 
 
@@ -381,7 +382,7 @@ def read(answer) -> dict:
     for element in payload(answer):
         jid, item = read_item(element)
         item.pop("approved", None)
-        found[jid] = plain(item)
+        found[jid] = without_empty(item)
     return found
 
 
@@ -392,7 +393,7 @@ def apply(view: dict, push) -> None:
         # Told although it was not there is told twice.
         del view[jid]
     else:
-        view[jid] = plain(item)
+        view[jid] = without_empty(item)
 
 
 @pytest.mark.parametrize("seed", seeds(*SEEDS))

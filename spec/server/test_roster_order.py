@@ -7,10 +7,9 @@ import itertools
 import pytest
 
 from harness import Prosody
-from watching import (
-    forget_rosters, held, in_one_turn, is_push, item, log_in, pushed, pushes, query, read_item, stored,
-)
+from watching import held, in_one_turn, is_push, pushed, pushes, read_item, stored
 from wire import error_of, local, text_of
+from words import forget_rosters, item, log_in, query
 
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
 GRANTS = {
@@ -40,7 +39,7 @@ def own_set(*items: str) -> str:
     return f"<iq type='set' id='{next(ids)}'>{query(*items)}</iq>"
 
 
-def answers(peer) -> list[str]:
+def types_of_answers(peer) -> list[str]:
     return [s.get("type") for s in peer.drain() if local(s) == "iq" and s.get("type") in ("result", "error")]
 
 
@@ -67,7 +66,7 @@ def test_r11_a_roster_evicted_between_two_sets(server, component):
         evict,
         (component.jid, roster_set(JULIET, item("d@stranger.lit", name="D"))),
     )
-    assert answers(component) == ["result"] * 4
+    assert types_of_answers(component) == ["result"] * 4
     assert names(server, JULIET) == {"a@stranger.lit": "A", "c@stranger.lit": "C", "d@stranger.lit": "D"}
     assert names(server, NURSE) == {"b@stranger.lit": "B"}
 
@@ -89,7 +88,7 @@ def test_r11_more_accounts_than_the_server_caches(server, component, gateway):
         peer = component if (round_ + number) % 2 else gateway
         stanzas.append((peer.jid, roster_set(account, item(contact))))
     in_one_turn(server, *stanzas)
-    assert answers(component) + answers(gateway) == ["result"] * len(stanzas)
+    assert types_of_answers(component) + types_of_answers(gateway) == ["result"] * len(stanzas)
     for account, contacts in expected.items():
         assert set(names(server, account)) == contacts
 
@@ -109,7 +108,7 @@ def test_r11_a_login_between_a_set_and_its_save(server, component):
             assert(host.sessions.juliet.roster);"""),
         (component.jid, roster_set(JULIET, item("c@stranger.lit", name="C"))),
     )
-    assert answers(component) == ["result"] * 2
+    assert types_of_answers(component) == ["result"] * 2
     live = held(server, JULIET)
     server.lua("hosts['capulet.lit'].sessions.juliet = nil; prosody.bare_sessions['juliet@capulet.lit'] = nil;")
     assert live == stored(server, JULIET)
@@ -437,5 +436,5 @@ def test_r11_sets_of_a_bot_and_a_component_together(server, component):
         (component.jid, roster_set(JULIET, item("a@stranger.lit", name="C"))),
     )
     assert [i.get("name") for _, i in pushed(component, JULIET)] == ["A", "B", "C"]
-    assert answers(bot) == ["result"]
+    assert types_of_answers(bot) == ["result"]
     assert names(server, JULIET) == {"a@stranger.lit": "C"}

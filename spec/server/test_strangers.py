@@ -7,6 +7,7 @@ import pytest
 from harness import PRIVILEGES
 from helpers import PING, Tap, assert_refused, bodies, grants, is_message_with_body, loud_lines
 from wire import NS, body, error_of, local, message_from
+from words import iq_wrapper
 
 JULIET, NURSE, ROMEO, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit", "tybalt@capulet.lit"
 NOBODY = "nobody@capulet.lit"
@@ -24,11 +25,8 @@ def message_wrapper(account: str, version: int = 2) -> str:
     )
 
 
-def iq_wrapper(type_: str = "get", to: str = "capulet.lit") -> str:
-    return (
-        f"<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='{type_}' id='i' to='{to}'>"
-        f"{PING}</iq></privileged_iq>"
-    )
+def wrapped_ping(type_: str = "get", to: str = "capulet.lit") -> str:
+    return iq_wrapper(f"<iq xmlns='jabber:client' type='{type_}' id='i' to='{to}'>{PING}</iq>")
 
 
 class Stranger:
@@ -73,10 +71,10 @@ def somebody(request, server):
 ATTEMPTS = {
     "message wrapper": lambda who: f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(who)}</message>",
     "message wrapper of version 1": lambda who: f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(who, 1)}</message>",
-    "iq wrapper get": lambda who: f"<iq@FROM type='get' to='{who}' id='x'>{iq_wrapper()}</iq>",
-    "iq wrapper set": lambda who: f"<iq@FROM type='set' to='{who}' id='x'>{iq_wrapper('set')}</iq>",
+    "iq wrapper get": lambda who: f"<iq@FROM type='get' to='{who}' id='x'>{wrapped_ping()}</iq>",
+    "iq wrapper set": lambda who: f"<iq@FROM type='set' to='{who}' id='x'>{wrapped_ping('set')}</iq>",
     "iq wrapper malformed": lambda who: f"<iq@FROM type='set' to='{who}' id='x'><privileged_iq xmlns='urn:xmpp:privilege:2'/></iq>",
-    "iq wrapper to a resource": lambda who: f"<iq@FROM type='get' to='{who}/balcony' id='x'>{iq_wrapper()}</iq>",
+    "iq wrapper to a resource": lambda who: f"<iq@FROM type='get' to='{who}/balcony' id='x'>{wrapped_ping()}</iq>",
     "roster get": lambda who: f"<iq@FROM type='get' to='{who}' id='x'>{ROSTER_GET}</iq>",
     "roster get with ver": lambda who: f"<iq@FROM type='get' to='{who}' id='x'><query xmlns='jabber:iq:roster' ver=''/></iq>",
     "roster set": lambda who: f"<iq@FROM type='set' to='{who}' id='x'>{ROSTER_SET}</iq>",
@@ -109,7 +107,7 @@ def test_l6_wrapper_to_the_host(somebody, server):
     """L6, Q1: an IQ wrapper sent to the host itself, or to a host that grants nothing."""
     since = len(server.log())
     for to in ("capulet.lit", "montague.lit"):
-        for content in (iq_wrapper(), iq_wrapper("get", JULIET)):
+        for content in (wrapped_ping(), wrapped_ping("get", JULIET)):
             text = somebody.answer(f"<iq@FROM type='get' to='{to}' id='x'>{content}</iq>")
             assert text.count("<error") == 1, text
             if to == "capulet.lit":
@@ -124,9 +122,9 @@ def test_l6_answers_are_not_answered(somebody, server, type_):
     romeo = server.client(ROMEO)
     since = len(server.log())
     for who in (JULIET, NOBODY):
-        assert somebody.answer(f"<iq@FROM type='{type_}' to='{who}' id='x'>{iq_wrapper()}</iq>") == ""
+        assert somebody.answer(f"<iq@FROM type='{type_}' to='{who}' id='x'>{wrapped_ping()}</iq>") == ""
         assert somebody.answer(f"<iq@FROM type='{type_}' to='{who}' id='x'>{ROSTER_SET}</iq>") == ""
-    assert somebody.answer(f"<iq@FROM type='{type_}' to='capulet.lit' id='x'>{iq_wrapper()}</iq>") == ""
+    assert somebody.answer(f"<iq@FROM type='{type_}' to='capulet.lit' id='x'>{wrapped_ping()}</iq>") == ""
     if type_ == "error":
         assert somebody.answer(f"<message@FROM type='error' to='capulet.lit' id='x'>{message_wrapper(JULIET)}</message>") == ""
     assert loud_lines(server, since) == []
@@ -138,8 +136,8 @@ def test_l6_answers_are_not_answered(somebody, server, type_):
 def test_l6_odd_addresses_inside(somebody, server, to):
     """L6: whatever is inside a stranger's wrapper is not looked at."""
     since = len(server.log())
-    expected = somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{iq_wrapper()}</iq>")
-    assert somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{iq_wrapper('get', to)}</iq>") == expected
+    expected = somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{wrapped_ping()}</iq>")
+    assert somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{wrapped_ping('get', to)}</iq>") == expected
     expected = somebody.answer(f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(JULIET)}</message>")
     assert somebody.answer(f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(to)}</message>") == expected
     assert loud_lines(server, since) == []
@@ -215,9 +213,9 @@ def test_q1_a_clients_wrapper_to_itself(juliet, server):
     """Q1, L6: an account has no privilege over itself, with `to` absent or its own bare JID."""
     since = len(server.log())
     for to in (None, JULIET):
-        got = juliet.iq("get", to, iq_wrapper())
+        got = juliet.iq("get", to, wrapped_ping())
         assert error_of(got)[:2] == ("auth", "forbidden")
-    assert error_of(juliet.iq("get", juliet.jid, iq_wrapper()))[0:2] == ("auth", "forbidden")
+    assert error_of(juliet.iq("get", juliet.jid, wrapped_ping()))[0:2] == ("auth", "forbidden")
     juliet.expect_nothing("iq")
     assert loud_lines(server, since) == []
 
