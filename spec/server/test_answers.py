@@ -49,8 +49,8 @@ DEEP_ANSWERS = {
 @pytest.mark.parametrize("entity", ["component", "bot", "bot without presence"])
 @pytest.mark.parametrize("type_, content", DEEP_ANSWERS.values(), ids=DEEP_ANSWERS)
 def test_q7_a_deep_answer_from_a_component(server, gateway, entity, type_, content):
-    """Q7: "an answer that cannot be relayed (nested too deeply to be written, say) is answered
-    wait/internal-server-error; nothing is left half changed, and nothing bounces to a third party"."""
+    """Q7: an answer that is nested too deeply to be written is answered `wait/internal-server-error`; nothing is left half
+    changed, and nothing bounces to a third party."""
     if entity == "component":
         peer = server.component(PUBSUB)
     else:
@@ -74,7 +74,7 @@ def test_q7_a_deep_answer_from_a_component(server, gateway, entity, type_, conte
 
 @pytest.mark.parametrize("entity", ["component", "bot"])
 def test_q7_where_the_depth_begins_to_be_too_much(server, gateway, entity):
-    """Q7: whatever the depth, the answer is the service's or that error."""
+    """Q7: at each depth the entity gets the service's answer or `wait/internal-server-error`."""
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT, smacks=True)
     kinds = set()
     for levels in (30_000, 40_000, 60_000, *range(71_300, 71_440, 7), 71_500, 72_000):
@@ -109,7 +109,7 @@ end);
 @pytest.mark.parametrize("entity", ["component", "bot"])
 @pytest.mark.parametrize("ahead", [False, True], ids=["answer", "ahead of the answer"])
 def test_q7_a_deep_answer_of_the_server_itself(server, entity, ahead):
-    """Q7: also where it comes at once, or is a message ahead of the answer: an answer without it would be incomplete."""
+    """Q7: the rule also holds for an immediate answer, and for a message that belongs to the answer and comes before it."""
     server.lua(SERVICE, levels=100_000, ahead=ahead)
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT, smacks=True)
     id_ = send_privileged_iq(peer, "get", JULIET, echo(), to="capulet.lit")
@@ -123,7 +123,7 @@ def test_q7_a_deep_answer_of_the_server_itself(server, entity, ahead):
 @pytest.mark.parametrize("to", ["component", "client", "offline", "nobody", "self"])
 @pytest.mark.parametrize("entity", ["component", "host"])
 def test_q7_a_deep_message_is_sent_to_nobody_by_halves(server, component, gateway, juliet, romeo, to, entity):
-    """Q7, M1: a message that cannot be written is neither archived nor delivered, and the entity is told."""
+    """Q7, M1: a message that cannot be written is neither archived nor delivered, and the entity gets an error."""
     to = {"component": GATEWAY, "client": romeo.jid, "offline": BENVOLIO, "nobody": "x@montague.lit", "self": JULIET}[to]
     sender = JULIET if entity == "component" else "capulet.lit"
     gateway.sync()
@@ -138,7 +138,7 @@ def test_q7_a_deep_message_is_sent_to_nobody_by_halves(server, component, gatewa
 
 @pytest.mark.parametrize("levels", [30_000, 50_000, 60_000])
 def test_q7_a_deep_message_arrives_or_is_refused(component, romeo, levels):
-    """Q7, M1: the server copies a message on its way, which may fail at a smaller depth. Then nobody gets it."""
+    """Q7, M1: the server may fail to copy a message at a smaller depth; then nobody gets the message."""
     content = f"<x xmlns='y'>{deep(levels)}</x>"
     id_ = component.privileged_message(message_from(JULIET, romeo.jid, content, type_="headline"))
     component.sync()
@@ -149,7 +149,7 @@ def test_q7_a_deep_message_arrives_or_is_refused(component, romeo, levels):
 
 
 def test_q7_a_deep_request_is_sent_to_nobody(component, gateway, romeo):
-    """Q7: the same for an IQ that cannot be written."""
+    """Q7: an IQ that cannot be written is sent to nobody, and the entity gets an error."""
     gateway.sync()
     gateway.drain()
     for to in (GATEWAY, romeo.jid):
@@ -165,7 +165,7 @@ def test_q7_a_deep_request_is_sent_to_nobody(component, gateway, romeo):
 @pytest.mark.parametrize("presence", [False, True])
 @pytest.mark.parametrize("how", ["closed", "cut off", "replaced"])
 def test_q6_the_next_session_of_a_resource_gets_no_old_answers(server, gateway, presence, how):
-    """Q6: "nothing is leaked when either side disconnects, an entity's client without presence included"."""
+    """Q6: nothing is leaked when either side disconnects, an entity's client without presence included."""
     bot = server.client(BOT, resource="same", presence=presence)
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY, id="first")
     request = gateway.expect(is_request())
@@ -186,7 +186,7 @@ def test_q6_the_next_session_of_a_resource_gets_no_old_answers(server, gateway, 
 
 @pytest.mark.parametrize("presence", [False, True])
 def test_q6_a_resumed_session_gets_its_answers(server, gateway, presence):
-    """Q6: a connection that is resumed is the same session."""
+    """Q6: a session that is resumed gets the answers to its requests."""
     bot = server.client(BOT, resource="same", presence=presence)
     bot.send(f"<enable xmlns='{NS['sm']}' resume='true'/>")
     token = bot.expect("enabled").get("id")
@@ -203,7 +203,7 @@ def test_q6_a_resumed_session_gets_its_answers(server, gateway, presence):
 
 
 def test_c6_a_revoked_grant_ends_the_requests_of_a_client_without_presence(start_server):
-    """C6: "what was revoked stops working immediately"."""
+    """C6: a revoked grant stops working immediately, also for the requests in flight of a client without presence."""
     server = start_server(privileged_entities=GRANTS)
     bot, gateway = server.client(BOT, presence=False), server.component(GATEWAY)
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY)
@@ -216,7 +216,7 @@ def test_c6_a_revoked_grant_ends_the_requests_of_a_client_without_presence(start
 
 
 def test_c6_an_account_that_leaves_the_scope_takes_its_requests_along(start_server):
-    """C6, C7: what is in flight for an account out of scope is given up, what is for another goes on."""
+    """C6, C7: requests in flight for an account that leaves the scope are given up; those for other accounts go on."""
     server = start_server(privileged_entities=GRANTS)
     component, gateway = server.component(PUBSUB), server.component(GATEWAY)
     ids = [component.send_privileged_iq("get", account, echo(), to=GATEWAY) for account in (JULIET, NURSE)]
@@ -236,7 +236,7 @@ REMOVE = f"<query xmlns='{REGISTER}'><remove/></query>"
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("to", [None, JULIET, "capulet.lit"])
 def test_q3_the_answer_to_a_deletion_is_the_real_one(server, gateway, entity, online, to):
-    """Q3, Q4: the account's own client is told that its account is deleted, and so is the entity."""
+    """Q3, Q4: where the request deletes the account, its own client is told so, and the entity gets the server's answer."""
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT)
     juliet = server.client(JULIET) if online else None
     waiting = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
@@ -256,7 +256,7 @@ def test_q3_the_answer_to_a_deletion_is_the_real_one(server, gateway, entity, on
 
 
 def test_q3_a_deletion_that_fails_is_answered_so(server, component):
-    """Q3: and the account is still there."""
+    """Q3: where the deletion fails, the entity gets that error, and the account still exists."""
     server.lua(
         """
         local users = hosts["capulet.lit"].users;
@@ -289,7 +289,7 @@ def items(iq) -> dict:
 @pytest.mark.parametrize("online", [True, False])
 @pytest.mark.parametrize("to", [None, JULIET])
 def test_q3_the_accounts_own_roster(server, component, online, to):
-    """Q3: "exactly as if the account had sent it": get and set, also while the account is offline."""
+    """Q3: a roster get and set in a wrapper act exactly as if the account had sent them, also while it is offline."""
     juliet = server.client(JULIET) if online else None
     other = server.component(GATEWAY)
     other.sync()
@@ -332,7 +332,7 @@ def test_q3_the_accounts_own_roster(server, component, online, to):
     ],
 )
 def test_q3_a_wrong_set_of_the_own_roster(server, component, online, content, condition):
-    """Q3: refused as the account's own client is."""
+    """Q3: a wrong roster set in a wrapper is refused as one of the account's own client is."""
     if online:
         server.client(JULIET)
     got = component.privileged_iq("set", JULIET, roster_query(content))
@@ -342,7 +342,7 @@ def test_q3_a_wrong_set_of_the_own_roster(server, component, online, content, co
 
 @pytest.mark.parametrize("online", [True, False])
 def test_q3_a_set_of_the_own_roster_that_cannot_be_saved(server, component, online):
-    """Q3: is answered so, and nothing has changed."""
+    """Q3: a roster set in a wrapper that cannot be saved is answered with an error, and nothing has changed."""
     if online:
         server.client(JULIET)
     server.put_roster_item(JULIET, CONTACT, name="before", subscription="both")
@@ -356,7 +356,7 @@ def test_q3_a_set_of_the_own_roster_that_cannot_be_saved(server, component, onli
 
 
 def test_r5_a_contact_removed_while_offline_is_told(server, component, stranger):
-    """Q3, R5: a removal cancels the subscriptions, as the account's own does."""
+    """Q3, R5: a removal cancels the subscriptions towards the contact, as the account's own removal does."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     stranger.drain()
     got = component.privileged_iq("set", JULIET, roster_query(f"<item jid='{CONTACT}' subscription='remove'/>"))
@@ -390,7 +390,7 @@ def waits(server):
 
 
 def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
-    """L7, M1: "stanzas leave in the order they came", where each account has to be looked up first."""
+    """L7, M1: stanzas leave in the order they came, also where each account has to be looked up first."""
     bot, peer = slow.client(BOT), slow.component("peer.lit")
     for number in range(3):
         account = (JULIET, NURSE)[number % 2]
@@ -412,7 +412,8 @@ def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
 
 
 def test_l7_a_component_is_told_to_try_again(slow):
-    """L7: a component's stanza cannot wait. It is refused so that it can be sent again, and then the answer is there."""
+    """L7: a component's stanza cannot wait for the lookup of an account. It is refused with "try again", and succeeds the next
+    time."""
     component, peer = slow.component(PUBSUB), slow.component("peer.lit")
     slow.lua("prosody.spec_slow = {}")
     id_ = component.privileged_message(message_from(JULIET, "peer.lit", body("one")))
@@ -435,7 +436,8 @@ def test_l7_a_component_is_told_to_try_again(slow):
 
 
 def test_l7_a_roster_get(slow):
-    """L7: the same for a roster."""
+    """L7: a component's roster get for an account that has to be looked up is refused with "try again"; a bot's waits and is
+    answered."""
     bot, component = slow.client(BOT), slow.component(PUBSUB)
     slow.lua("prosody.spec_slow = {}")
     assert_refused(component.iq("get", NURSE, roster_query()), "wait", "internal-server-error", "again")
@@ -446,7 +448,7 @@ def test_l7_a_roster_get(slow):
 
 
 def test_l7_r11_roster_sets(slow):
-    """L7, R11: sets of a bot wait for the lookup, keep their order and are saved; a component is told to try again."""
+    """L7, R11: a bot's roster sets wait for the lookup, keep their order and are saved; a component is told to try again."""
     bot, component = slow.client(BOT), slow.component(PUBSUB)
 
     def contact(number: int) -> str:
@@ -467,7 +469,8 @@ def test_l7_r11_roster_sets(slow):
 
 
 def test_p7_a_message_ahead_of_an_answer_for_a_client_that_is_gone(server):
-    """P7, Q6: it neither comes back to the account as an error nor waits for the next client of the bot."""
+    """P7, Q6: a message that comes before an answer does not bounce to the account, nor wait for the bot's next client, where
+    the bot's client is gone."""
     bot, juliet = server.client(BOT, presence=False), watcher(server)
     # The archive answers in pieces; the client goes between the question and the pieces.
     server.lua(
@@ -491,7 +494,8 @@ def test_p7_a_message_ahead_of_an_answer_for_a_client_that_is_gone(server):
     "meanwhile", ["nothing", "reload", "unload", "revoked", "deleted", "bot deleted", "bot gone"]
 )
 def test_l7_what_was_judged_before_the_lookup_is_judged_again(slow, kind, meanwhile):
-    """L7, L1, C6: the world may be another one when the lookup is done."""
+    """L7, L1, C6: a stanza that waited for a lookup is judged again, since grant, module or sender may have changed
+    meanwhile."""
     bot, peer = slow.client(BOT), slow.component("peer.lit")
     peer.sync()
     peer.drain()
@@ -532,7 +536,8 @@ def test_l7_what_was_judged_before_the_lookup_is_judged_again(slow, kind, meanwh
 
 
 def test_l6_a_provider_that_raises(slow):
-    """L6, L7: fails closed, and whoever causes it does not fill the log."""
+    """L6, L7: an authentication provider that raises makes the stanza fail closed, and the sender cannot fill the log with
+    it."""
     component = slow.component(PUBSUB)
     slow.lua("hosts['capulet.lit'].users.user_exists = function () error('no directory today'); end")
     since = len(slow.log())
@@ -546,7 +551,7 @@ def test_l6_a_provider_that_raises(slow):
 
 
 def test_c2_a_slow_lookup_of_an_entity(start_server):
-    """C2: an entity that nobody has registered is warned of, however long it takes to find out."""
+    """C2: an entity that nobody has registered gets a `warn`, however long the lookup takes."""
     server = start_server(
         authentication="spec_slow", privileged_entities={"capulet.lit": {"ghost@montague.lit": {"roster": "get"}, BOT: {"roster": "get"}}},
         accounts=(BOT,), without=("privilege",),

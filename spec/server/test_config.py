@@ -370,7 +370,8 @@ def assert_lines(lines: list[str], expected: list[tuple], always: tuple):
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, told_by_host, name):
-    """C2 to C5: the line names host, entity, option, what was found and what is allowed."""
+    """C2: a mistake makes that permission "none", the rest of the grant stands, and one line names host, entity, option, the
+    value found and the values allowed. C3 to C5 are among the mistakes."""
     mistake, host = MISTAKES[name], f"{name}.lit"
     source = f"{host}:privilege"
     if name == "endless":
@@ -386,6 +387,7 @@ def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, told
 
 @pytest.mark.parametrize("name", CORRECT)
 def test_c1_nothing_is_said_about_a_correct_configuration(server, told_by_host, name):
+    """C1: a correct configuration is accepted unchanged; no line of level `warn` or `error` is about it."""
     config, perms = CORRECT[name]
     host = f"{name}.lit"
     assert server.log_lines("error", f"{host}:privilege") == []
@@ -396,6 +398,7 @@ def test_c1_nothing_is_said_about_a_correct_configuration(server, told_by_host, 
 
 
 def test_c2_a_value_cannot_forge_a_log_line(server):
+    """C2: a line names the value found, and a line break in the value does not begin a line of its own."""
     assert server.log_lines(source="forged.lit:privilege") == []
 
 
@@ -410,7 +413,7 @@ def test_c2_every_host_loads(server, component):
 
 
 def test_c2_problems_are_logged_at_the_start_and_never_again(server, component):
-    """C2: one line each, whoever connects and whatever is asked."""
+    """C2: each problem is one log line at the start, whoever connects and whatever is asked later."""
     before = len(server.log())
     component.sync()
     server.component("gateway.capulet.lit").sync()
@@ -422,7 +425,7 @@ def test_c2_problems_are_logged_at_the_start_and_never_again(server, component):
 
 @pytest.mark.parametrize("name", ("roster-value", "roster-boolean", "roster-table", "roster-function", "grant-string", "option-boolean"))
 def test_c2_what_was_not_understood_is_not_allowed(component, name):
-    """C2: fails closed in deed, not only in what is advertised."""
+    """C2: a permission that was not understood is refused on the wire, and not only left out of the advertisement."""
     for type_ in ("get", "set"):
         query = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit'/></query>"
         answer = component.iq(type_, f"juliet@{name}.lit", query)
@@ -430,7 +433,7 @@ def test_c2_what_was_not_understood_is_not_allowed(component, name):
 
 
 def test_c4_privileges_do_not_nest(server, component):
-    """C4: what was rejected from the configuration is refused on the wire."""
+    """C4: an IQ permission for `urn:xmpp:privilege:*` that the configuration names is refused on the wire."""
     server.add_account("juliet@c4.lit")
     nested = "<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='get' id='x'><ping xmlns='urn:xmpp:ping'/></iq></privileged_iq>"
     answer = component.privileged_iq("get", "juliet@c4.lit", nested, to="juliet@c4.lit")
@@ -443,7 +446,8 @@ def roster_item(jid="contact@stranger.lit"):
 
 @pytest.mark.parametrize("name", COVERED)
 def test_c7_accounts_and_except_limit_roster_message_and_iq_alike(server, component, gateway, name):
-    """C7: an account outside is one for which nothing was granted; so is one that cannot be read (C2)."""
+    """C7: `accounts` and `except` limit every permission: for an account outside, or with an unreadable list, nothing is
+    granted."""
     host = f"{name}.lit"
     may_set = name.startswith(("c7", "c5")) or COVERED[name]
     for user in ("juliet", "nurse"):
@@ -474,7 +478,7 @@ def test_c7_accounts_and_except_limit_roster_message_and_iq_alike(server, compon
 
 
 def test_c7_an_account_outside_and_an_unknown_one_look_the_same(component):
-    """C7: whether an account outside the grant exists is not told."""
+    """C7: an account outside the grant and one that does not exist get the same answers."""
 
     def told(user):
         answers = [
@@ -518,7 +522,8 @@ README_EXAMPLE = Lua(
 
 
 def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
-    """C1: with "privilege" enabled in the Component section, as its README asks for."""
+    """C1: the example of the community module's README works unchanged, with "privilege" enabled in the Component section as it
+    asks for."""
     server = start_server(
         hosts=("yourdomain.tld", "capulet.lit"),
         accounts=("nurse@yourdomain.tld", "juliet@capulet.lit"),
@@ -556,7 +561,7 @@ def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
 
 
 def test_c1_a_global_option_holds_for_every_host(start_server):
-    """C1: as any option, it may stand in the global section; a host's own replaces it."""
+    """C1: `privileged_entities` in the global section holds for every host, and a host's own replaces it."""
     server = start_server(
         privileged_entities={"montague.lit": {ENTITY: {"message": "outgoing"}}},
         options={"privileged_entities": {ENTITY: GOOD}},

@@ -108,8 +108,8 @@ end
     ],
 )
 def test_n1_no_commands_as_who_administers_the_target(server, component, account, target):
-    """N1: neither the granting host, nor another host of the server, nor a component of it, nor by a role of the
-    administrator's invention (13)."""
+    """N1: an ad-hoc command is refused in the name of an account that administers the granting host or the host addressed; a
+    custom role counts (13)."""
     if account == PARIS:
         if server.version < (13,):
             pytest.skip("no roles before Prosody 13")
@@ -133,7 +133,7 @@ def test_n1_no_commands_as_who_administers_the_target(server, component, account
     [(ADMIN, "capulet.lit"), (ADMIN, "montague.lit"), (NURSE, "montague.lit")],
 )
 def test_n1_no_announcements_as_who_administers_the_target(server, component, romeo, juliet, account, target):
-    """N1: a permission to send messages is not one to speak for the server."""
+    """N1: a message to a host is refused in the name of an account that administers it."""
     since = len(server.log())
     id_ = component.privileged_message(message_from(account, target + "/announce/online", body("Everybody!")))
     component.sync()
@@ -184,8 +184,8 @@ end, 1000);
 @pytest.mark.parametrize("storage", ("internal", "memory", "sql"))
 @pytest.mark.parametrize("then", ("ping", "nothing"))
 def test_r4_storage_that_raises(start_server, storage, then):
-    """R2, R4, L5: of three sets for three accounts each has one answer, what else came with them is handled, memory
-    is as storage, and nothing of it stays."""
+    """R2, R4, L5: of three sets for three accounts each has one answer. Stanzas that came with them are handled, memory equals
+    storage, and no trace of a failed set stays."""
     server = start_server(storage=storage)
     component, gateway = server.component(), server.component(GATEWAY)
     for account in THREE:
@@ -236,7 +236,7 @@ def pipelined(server, component, *changes: str) -> list:
 
 
 def test_r4_a_set_behind_one_that_is_not_saved(server, component):
-    """R3, R4: has nothing of it: neither its name nor its subscription."""
+    """R3, R4: a set that follows a set that is not saved inherits neither its name nor its subscription."""
     (second,) = pipelined(server, component, item(CONTACT, name="first", subscription="both"), item(CONTACT, "group"))
     assert second.get("type") == "result"
     assert on_disk(server, JULIET) == {CONTACT: {"name": None, "subscription": "none", "groups": {"group"}}}
@@ -244,7 +244,7 @@ def test_r4_a_set_behind_one_that_is_not_saved(server, component):
 
 
 def test_r4_a_set_behind_a_removal_that_is_not_saved(server, component):
-    """R3, R4: what was not removed keeps what it has."""
+    """R3, R4: an item whose removal is not saved keeps what it has."""
     server.put_roster_item(JULIET, CONTACT, name="friend", subscription="both")
     component.drain()
     (second,) = pipelined(server, component, item(CONTACT, subscription="remove"), item(CONTACT, "group", name="friend"))
@@ -253,14 +253,14 @@ def test_r4_a_set_behind_a_removal_that_is_not_saved(server, component):
 
 
 def test_r4_a_removal_behind_a_set_that_is_not_saved(server, component):
-    """R4: what is not there cannot be removed, and is not there because somebody tried to put it there."""
+    """R4: removing a contact whose set is not saved is `cancel/item-not-found`."""
     (second,) = pipelined(server, component, item(CONTACT, name="first"), item(CONTACT, subscription="remove"))
     assert_refused(second, "cancel", "item-not-found")
     assert on_disk(server, JULIET) == {}
 
 
 def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
-    """R4: what was not removed is there, and can be."""
+    """R4: an item whose removal is not saved is still there and can be removed."""
     server.put_roster_item(JULIET, CONTACT, name="friend", subscription="none")
     component.drain()
     remove = item(CONTACT, subscription="remove")
@@ -271,7 +271,7 @@ def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
 
 
 def test_r7_l5_a_store_that_somebody_has_wrapped(server, component, juliet):
-    """R7, L5: a change is pushed once, also where another module puts a store of its own around the roster's."""
+    """R7, L5: a change is pushed once, also where another module wraps the roster's store."""
     settle(server)
     component.drain()
     server.lua("""
@@ -306,7 +306,7 @@ def complaints(server, since: int = 0) -> list[str]:
 
 
 def test_c2_options_that_are_no_numbers(start_server):
-    """C2: one error each that names option, host and value; the module is loaded and works."""
+    """C2: each option that is not a number gets one error that names option, host and value; the module is loaded and works."""
     server = start_server(options={name: value for name, (value, _) in NONSENSE.items()})
     server.expect_errors(*NONSENSE)
     lines = complaints(server)
@@ -330,7 +330,7 @@ def test_c2_options_that_are_no_numbers(start_server):
     ids=str,
 )
 def test_c2_c6_a_revocation_beside_nonsense(start_server, name, value):
-    """C2, C6: what is revoked by the same edit is revoked in full."""
+    """C2, C6: a permission that the same edit revokes is revoked in full, whatever nonsense stands beside it."""
     server = start_server()
     component, juliet, romeo = server.component(), server.client(JULIET), server.client(ROMEO)
     settle(server)
@@ -358,7 +358,7 @@ def test_c2_c6_a_revocation_beside_nonsense(start_server, name, value):
 
 
 def test_p3_l6_deep_presence_for_an_account_that_is_an_entity(start_server):
-    """P3, L6, L2: how deep a contact's presence is, is for the contact to choose. Nothing fails, everybody gets it."""
+    """P3, L6, L2: a contact chooses how deep its presence is. At any depth nothing fails, and every viewer gets it."""
     bot = "bot@montague.lit"
     server = start_server(
         accounts=(*ACCOUNTS, bot), privileged_entities={"capulet.lit": {bot: {"roster": "get", "presence": "roster"}}}
@@ -378,7 +378,7 @@ def test_p3_l6_deep_presence_for_an_account_that_is_an_entity(start_server):
 
 @pytest.mark.parametrize("to", (NURSE, "resource"))
 def test_p1_directed_presence_of_a_subscribed_contact(server, component, juliet, nurse, to):
-    """P1: what an account directs at another, who is subscribed to it, is between the two."""
+    """P1: presence that an account directs to a subscribed contact does not go to the entity."""
     server.put_roster_item(JULIET, NURSE, subscription="both")
     server.put_roster_item(NURSE, JULIET, subscription="both")
     settle(server)
@@ -397,7 +397,8 @@ def test_p1_directed_presence_of_a_subscribed_contact(server, component, juliet,
 
 
 def test_p3_a_contact_that_uses_our_ids(server):
-    """P3, L6: what a contact learns from a probe is of no use in a resource, an id or any other attribute."""
+    """P3, L6: a contact may put what it learnt from a probe into a resource, an id or any other attribute; its presence is sent
+    unchanged."""
     stranger = server.component("stranger.lit")
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     component = server.component()
@@ -422,7 +423,7 @@ def test_p3_a_contact_that_uses_our_ids(server):
 
 
 def test_c6_p2_presence_revoked_and_granted_again(server):
-    """C6, P2: who may see again is told how things are, though nothing has changed meanwhile."""
+    """C6, P2: an entity that is granted presence again is told the current presence, even if nothing has changed."""
     juliet = server.client(JULIET)
     component = server.component()
     settle(server)
@@ -454,7 +455,7 @@ ANSWER = "prosody.spec_late.origin.send(st.reply(prosody.spec_late.stanza))"
 
 @pytest.mark.parametrize("reloads", (1, 2))
 def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
-    """L1, Q4, Q5: a service of this server that answers when the module has been reloaded: answered once, for good."""
+    """L1, Q4, Q5: a local service that answers after a reload of the module is relayed, exactly once."""
     server = start_server()
     component = server.component()
     settle(server)
@@ -478,7 +479,7 @@ def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
 
 
 def test_l1_q5_an_answer_after_an_unload(start_server):
-    """L1, Q5: what was given up is not answered again, with the module gone or another in its place."""
+    """L1, Q5: a request that was given up is not answered again, with the module unloaded or another instance in its place."""
     server = start_server()
     component = server.component()
     server.lua(LATE)
@@ -513,7 +514,8 @@ def only_warned(server, since: int, name: str, account: str = JULIET):
 
 @pytest.mark.parametrize("first", (False, True), ids=("raises", "answers and raises"))
 def test_q4_l2_a_handler_that_raises(start_server, first):
-    """Q4, Q6, L2: the entity has one answer, the service's if there was one, and nothing is left in flight."""
+    """Q4, Q6, L2: where a handler raises, the entity has one answer, the service's if there was one, and nothing is left in
+    flight."""
     server = start_server(options={"privilege_iq_limit": 1})
     component = server.component()
     settle(server)
@@ -547,7 +549,7 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
     ],
 )
 def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, sender):
-    """M1, M3, L2: the entity is told once; the next message goes its way."""
+    """M1, M3, L2: where a handler raises on a message, the entity is told once, and the next message is delivered."""
     server.lua('hook("montague.lit", "message/bare", function () error("attempt to call it a day"); end, 10)')
     since = len(server.log())
     server.expect_errors("attempt to call it a day")
@@ -564,7 +566,7 @@ def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, s
 
 
 def test_p3_l2_a_handler_that_raises_on_a_probe(server, stranger):
-    """P3, L2: one contact that cannot be asked for keeps no other from being asked for."""
+    """P3, L2: a contact whose probe raises does not keep other contacts from being asked."""
     for account, contact in ((JULIET, CONTACT), (NURSE, OTHER), (TYBALT, "third@stranger.lit")):
         server.put_roster_item(account, contact, subscription="both")
     server.lua(
@@ -580,7 +582,8 @@ def test_p3_l2_a_handler_that_raises_on_a_probe(server, stranger):
 
 
 def test_q3_l2_a_service_that_never_met_an_offline_account(server, component):
-    """Q3, Q4, L2: mod_blocklist has done what it was asked to when it looks for the clients to tell."""
+    """Q3, Q4, L2: mod_blocklist raises for an offline account after it has done its work; the work is kept, and the entity has
+    one answer."""
     since = len(server.log())
     server.expect_errors(HANDLER_FAILED.format("iq", JULIET))  # at level warn, but with Lua's words
     id_ = component.send_privileged_iq(
@@ -594,7 +597,7 @@ def test_q3_l2_a_service_that_never_met_an_offline_account(server, component):
 
 
 def test_m1_l2_a_service_that_never_met_a_stranger(server, component, nurse):
-    """M1, L2: the rooms fail on a request for voice by somebody who is not there."""
+    """M1, L2: the rooms service raises on a voice request of an account that is not in the room; that stanza alone fails."""
     room = "room@" + ROOMS
     nurse.send_presence(None, room + "/nurse", "<x xmlns='http://jabber.org/protocol/muc'/>")
     nurse.sync()
@@ -614,7 +617,7 @@ def test_m1_l2_a_service_that_never_met_a_stranger(server, component, nurse):
 @pytest.mark.parametrize("type_", ("get", "set"))
 @pytest.mark.parametrize("what", ("privileged_iq", "roster"))
 def test_q2_r4_no_id(server, component, juliet, what, type_):
-    """Q2, R4: an IQ without an id is a bad request, and is not executed."""
+    """Q2, R4: an IQ without an id is `modify/bad-request` and is not executed."""
     server.lua("prosody.spec_late = nil; " + LATE + LATE.replace("iq-get", "iq-set"))
     if what == "roster":
         content = query(item(CONTACT, name="n") if type_ == "set" else "")
@@ -634,7 +637,7 @@ def test_q2_r4_no_id(server, component, juliet, what, type_):
 
 
 def test_q5_only_the_target_answers_though_nobody_checks_addresses(server, component, gateway, stranger):
-    """Q5: a component that may say it is anybody (validate_from_addresses = false) is not whom the IQ was sent to."""
+    """Q5: only the addressed JID can answer, also where a component may use any address (validate_from_addresses = false)."""
     id_ = component.send_privileged_iq("get", JULIET, ECHO, to=GATEWAY, inner_id="mine")
     request = gateway.expect("iq", type="get", from_=JULIET)
     for type_ in ("result", "error"):
@@ -652,7 +655,8 @@ def test_q5_only_the_target_answers_though_nobody_checks_addresses(server, compo
 
 
 def test_l1_a_component_whose_host_is_gone(start_server):
-    """L1, C6: its connection may stay open; it has no privilege, and is somebody again when its host is."""
+    """L1, C6: a component whose host is removed has no privilege, though its connection stays open, and has one when the host
+    is back."""
     server = start_server()
     component, romeo, juliet = server.component(), server.client(ROMEO), server.client(JULIET)
     settle(server)
@@ -683,7 +687,7 @@ def test_l1_a_component_whose_host_is_gone(start_server):
 
 @pytest.mark.prosody13
 def test_r7_l7_a_disabled_account_is_not_pushed(start_server):
-    """R7, L7: what happens to the roster of an account that is none is nobody's to know."""
+    """R7, L7: a disabled account is no account, so changes of its roster are not pushed."""
     server = start_server(authentication="internal_hashed")
     if server.version < (13,):
         pytest.skip("accounts cannot be disabled before Prosody 13")
@@ -702,7 +706,7 @@ def test_r7_l7_a_disabled_account_is_not_pushed(start_server):
 
 
 def test_r2_r5_somebody_elses_handler_raises_on_a_removal(server, component, gateway):
-    """R2, R5, L2: each set is answered, each change is pushed, whatever others make of it."""
+    """R2, R5, L2: where another module's handler raises on a removal, each set is answered and each change is pushed."""
     for account in THREE:
         server.put_roster_item(account, CONTACT, subscription="none")
     component.drain(), gateway.drain()

@@ -71,7 +71,7 @@ def of(presences: list[tuple], *addresses: str) -> list[tuple]:
 
 
 def test_p3_contacts_of_a_group_are_told_on_connect(start_server, tmp_path):
-    """P3: contacts that the server adds by itself (mod_groups) are asked for on connect, those of offline accounts too."""
+    """P3: contacts that the server adds by itself (mod_groups) are asked for on connect, those of offline accounts included."""
     server = start_server(privileged_entities={"capulet.lit": {"pubsub.capulet.lit": ROSTER}}, modules=("groups",))
     groups = server.directory / "groups.txt"
     groups.write_text(f"[Verona]\n{JULIET}=Juliet\n{ROMEO}=Romeo\n{CONTACT}=X\n")
@@ -104,7 +104,8 @@ def test_p3_contacts_of_a_group_are_told_on_connect(start_server, tmp_path):
 @pytest.mark.parametrize("who", ("the account", "the contact"))
 @pytest.mark.parametrize("online", ("first", "both", "none"))
 def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
-    """P3: one that an account has blocked, or that has blocked it, is asked in the name of the next that shares it."""
+    """P3: a contact that an account has blocked, or that has blocked it, is asked in the name of the next account that shares
+    it."""
     friends(server, ROMEO, JULIET)
     friends(server, ROMEO, NURSE)
     for blocked in (JULIET, NURSE):
@@ -127,7 +128,8 @@ def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
 
 
 def test_p3_a_contact_elsewhere_blocked_by_one_of_two_accounts(server):
-    """P3: as above, where the contact is not of this server: a probe that never left was not asked."""
+    """P3: a blocked contact of another server is asked in the name of the next account too: a probe that never left does not
+    count."""
     stranger = server.component("stranger.lit")
     for account in (JULIET, NURSE):
         friends(server, account, CONTACT)
@@ -146,7 +148,7 @@ def test_p3_a_contact_elsewhere_blocked_by_one_of_two_accounts(server):
 
 
 def test_p3_an_offline_account_asks_for_those_online(server):
-    """P3: where an account without clients shares the contact it asks, since clients would get the answer too."""
+    """P3: where an offline account shares the contact, it asks, since the clients of an online one would get the answer too."""
     stranger = server.component("stranger.lit")
     for account in (JULIET, NURSE, TYBALT):
         friends(server, account, CONTACT)
@@ -162,7 +164,7 @@ def test_p3_an_offline_account_asks_for_those_online(server):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p4_p8_a_contact_removed_and_won_again(server, online):
-    """P4: the memory is forgotten when the contact is no longer to be shown; P8: and its last unavailable is told."""
+    """P4, P8: the memory is forgotten when the contact is no longer to be shown, and its last unavailable is told."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     if online:
@@ -183,7 +185,8 @@ def test_p4_p8_a_contact_removed_and_won_again(server, online):
 
 @pytest.mark.parametrize("who", ("the account unsubscribes", "the account removes", "the contact cancels", "an entity removes"))
 def test_p8_the_last_unavailable(server, who):
-    """P8: the last `unavailable` of a contact that cancels the subscription, or is removed, reaches the entity, in every case."""
+    """P8: the last `unavailable` of a contact that cancels the subscription, or is removed, reaches the entity in every
+    case."""
     friends(server, JULIET, ROMEO)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     entity, second = waiting(server, ENTITY), waiting(server, "second.lit")
@@ -214,7 +217,7 @@ def test_p8_the_last_unavailable(server, who):
 
 
 def test_p8_p4_a_contact_that_another_account_shares(server):
-    """P8, P4: is not said to have gone, and is known as before."""
+    """P8, P4: a contact that another account still shares is not told as gone, and stays known."""
     friends(server, ROMEO, JULIET)
     friends(server, ROMEO, NURSE)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
@@ -232,7 +235,7 @@ def test_p8_p4_a_contact_that_another_account_shares(server):
 
 @pytest.mark.parametrize("contact", (CONTACT, ROMEO))
 def test_p8_p3_a_contact_that_another_account_shares_and_has_blocked(server, contact):
-    """P8, P3: what the other account is not shown is not shown for it; so the contact has gone for the entity."""
+    """P8, P3: a contact that only a blocking account still shares has gone for the entity."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, contact)
     friends(server, NURSE, contact)
@@ -260,7 +263,8 @@ SCOPES = {
 
 @pytest.mark.parametrize("narrow", SCOPES, ids=str)
 def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
-    """P4: the memory is forgotten when the grant of presence narrows; who went meanwhile does not stay online for ever."""
+    """P4: the memory is forgotten when the grant of presence narrows; a contact that went meanwhile does not stay online for
+    ever."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, ROMEO)
     friends(server, JULIET, CONTACT)
@@ -296,7 +300,7 @@ def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
 
 @pytest.mark.parametrize("all_go", (True, False), ids=("all have gone", "one has gone"))
 def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, grant, all_go):
-    """P4: the same where nobody is left to ask."""
+    """P4: that holds for an account and a contact that went offline meanwhile, where nobody is left to ask."""
     friends(server, JULIET, ROMEO)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     nurse = server.client(NURSE)
@@ -315,7 +319,7 @@ def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, grant, 
 
 
 def test_p4_l1_unload_and_load(server):
-    """P4, L1: advertised again, and told who is there, and who is not any more."""
+    """P4, L1: after an unload and a load the grant is advertised again, and the entity is told who is there and who is gone."""
     friends(server, JULIET, ROMEO)
     juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
     entity = waiting(server, ENTITY)
@@ -331,7 +335,7 @@ def test_p4_l1_unload_and_load(server):
 
 
 def test_p4_a_bare_jid_that_is_gone(server):
-    """P4: whoever is said to be gone as a whole, and comes back as before, is news."""
+    """P4: a contact whose bare JID was told as gone, and that comes back as before, is told again."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     entity = waiting(server, ENTITY)
@@ -342,7 +346,7 @@ def test_p4_a_bare_jid_that_is_gone(server):
 
 
 def test_p4_a_bare_jid_that_is_gone_again(server):
-    """P4: a change always is delivered: somebody whose bare JID was said to be gone, who came back, and goes the same way."""
+    """P4: a contact whose bare JID was told as gone, and that came back, is told as gone again in the same way."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     entity = waiting(server, ENTITY)
@@ -380,7 +384,7 @@ def test_p4_p8_each_of_many_hosts_has_a_reason_of_its_own(start_server):
 
 
 def test_p4_one_of_two_hosts_revokes_presence(server, grant):
-    """P4: the memory is shared by all granting hosts, those that go on granting included."""
+    """P4: a host that revokes presence does not make the entity forget what the other host shows."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     entity = waiting(server, ENTITY)
@@ -402,7 +406,7 @@ def test_p4_one_of_two_hosts_revokes_presence(server, grant):
 
 
 def test_p4_over_reloads_of_either_host(server):
-    """P4, L1: a reload of one host's module changes nothing of what is known."""
+    """P4, L1: a reload of one host's module leaves the shared memory as it is."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     romeo = server.client(ROMEO)
@@ -423,7 +427,7 @@ def test_p4_over_reloads_of_either_host(server):
 
 
 def test_l1_a_reload_from_the_state_of_the_first_version(server):
-    """L1, I2: what version 0.1.0 saved is gone on with: nothing is advertised again, and what was pending is told."""
+    """L1, I2: the state that version 0.1.0 saved is taken over: nothing is advertised again, and pending presence is told."""
     stranger = server.component("stranger.lit")
     for number in range(3):
         friends(server, JULIET, f"c{number}@stranger.lit")
@@ -515,7 +519,7 @@ def send_everything(server, bot, stranger, juliet, romeo):
 
 
 def test_l1_i2_a_version_without_memory_came_between(server):
-    """L1, I2: after a downgrade and an upgrade nothing counts as known that an older version may have told otherwise."""
+    """L1, I2: after a downgrade and an upgrade no presence counts as known that the older version may have told otherwise."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     romeo, nurse = server.client(ROMEO), server.client(NURSE)
@@ -546,7 +550,7 @@ def test_l1_i2_a_version_without_memory_came_between(server):
 
 
 def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
-    """P7: what an entity was sent and never received does not come back to the accounts or contacts it was about."""
+    """P7: stanzas that an entity was sent and never received do not come back to the accounts or contacts they were about."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, ROMEO)
     friends(server, JULIET, CONTACT)
@@ -583,7 +587,7 @@ def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
 
 
 def test_p7_a_resumed_session_gets_everything(server):
-    """P7: resumption delivers what was sent meanwhile, each stanza once."""
+    """P7: a resumed session gets each stanza that was sent meanwhile once."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, ROMEO)
     friends(server, JULIET, CONTACT)
@@ -618,7 +622,8 @@ def test_p7_a_resumed_session_gets_everything(server):
 
 
 def test_p3_q7_a_presence_too_deep_to_be_written(server):
-    """P3, Q7: nothing in the log, nothing half changed, and what comes next is told."""
+    """P3, Q7: a presence that is too deep to be written leaves no log line and nothing half changed, and the next presence is
+    told."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     entity, bot = waiting(server, ENTITY), server.client(BOT)
@@ -679,7 +684,8 @@ def test_p6_an_account_is_read_once_for_all_who_wait(server, options):
 
 
 def test_p6_a_roster_that_cannot_be_read(server):
-    """P6: keeps no other account waiting; and what another module does to a roster as it is read stays in this copy."""
+    """P6: a roster that cannot be read does not delay other accounts; a change that another module makes to a roster it reads
+    stays in that copy."""
     stranger = server.component("stranger.lit")
     for account in (JULIET, NURSE, TYBALT):
         friends(server, account, account.split("@")[0] + "@stranger.lit")
@@ -717,7 +723,8 @@ def test_p6_a_roster_that_cannot_be_read(server):
 
 
 def test_p6_one_that_comes_later_is_told_everything(server, options):
-    """P6, P2, P3: whenever it comes while others are being told, all is told, and no contact is asked twice for it."""
+    """P6, P2, P3: an entity that connects while others are being told is told everything, and no contact is asked twice for
+    it."""
     stranger = server.component("stranger.lit")
     contacts = [f"c{number}@stranger.lit" for number in range(30)]
     for number, contact in enumerate(contacts):
@@ -741,7 +748,7 @@ def test_p6_one_that_comes_later_is_told_everything(server, options):
 
 
 def test_p6_hosts_take_turns(start_server):
-    """P6: one budget for all entities and granting hosts; the rate of probes is that of all together."""
+    """P6: all entities and granting hosts share one budget and one rate of probes."""
     hosts = ("capulet.lit", "montague.lit", "mantua.lit")
     server = start_server(
         privileged_entities={host: {ENTITY: ROSTER} for host in hosts},
@@ -771,7 +778,7 @@ def test_p6_hosts_take_turns(start_server):
 
 
 def test_p6_a_list_of_accounts_that_breaks_off(server):
-    """P6: those that were listed before are gone through all the same, and nobody is told nothing."""
+    """P6: where the list of accounts breaks off, the accounts listed before and those online are still handled."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     friends(server, NURSE, "y@stranger.lit")

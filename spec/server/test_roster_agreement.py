@@ -46,7 +46,7 @@ def set_subscription(peer, account: str, contact: str, wanted: str | None) -> tu
 @pytest.mark.parametrize("contact", (NURSE, ROMEO, LADY, NOBODY, "nobody@montague.lit"))
 @pytest.mark.parametrize("online", (True, False))
 def test_r10_a_contact_that_has_not_agreed(server, component, online, contact, wanted):
-    """R10: `to` and `both` for an account of this server whose roster says nothing are refused, nothing changes."""
+    """R10: `to` and `both` are refused for an account of this server whose roster does not agree, and nothing changes."""
     if online:
         log_in(server, JULIET)
     answer = component.iq("set", JULIET, query(item("x@stranger.lit"), item(contact, subscription=wanted)))
@@ -86,7 +86,7 @@ def test_r10_personal_events_and_last_activity_stay_closed(server, component):
 @pytest.mark.parametrize("wanted", ("to", "both"))
 @pytest.mark.parametrize("contact", (NURSE, ROMEO))
 def test_r10_a_contact_that_has_agreed(server, component, contact, theirs, wanted):
-    """R10: `to` and `both` are honoured where the contact's own roster says from or both; it is not touched."""
+    """R10: `to` and `both` are honoured where the contact's own roster says `from` or `both`; that roster is not touched."""
     server.put_roster_item(contact, JULIET, subscription=theirs)
     assert set_subscription(component, JULIET, contact, wanted) is None
     assert subscription(server, JULIET, contact) == wanted
@@ -95,21 +95,21 @@ def test_r10_a_contact_that_has_agreed(server, component, contact, theirs, wante
 
 @pytest.mark.parametrize("theirs", ("none", "to"))
 def test_r10_a_contact_that_only_receives(server, component, theirs):
-    """R10: the contact's `none` or `to` gives nothing."""
+    """R10: a contact's own `none` or `to` is not an agreement."""
     server.put_roster_item(NURSE, JULIET, subscription=theirs)
     assert set_subscription(component, JULIET, NURSE, "both") == REFUSED
     assert subscription(server, NURSE, JULIET) == theirs
 
 
 def test_r10_a_pending_request_is_not_an_agreement(server, component):
-    """R10: that an account has asked does not mean that the contact has agreed."""
+    """R10: a pending request of the account is not an agreement of the contact."""
     server.put_roster_item(JULIET, NURSE, subscription="none", ask="subscribe")
     assert set_subscription(component, JULIET, NURSE, "to") == REFUSED
     assert held(server, JULIET)[NURSE] == {"subscription": "none", "ask": "subscribe"}
 
 
 def test_r10_what_is_there_already_is_kept(server, component):
-    """R10: a set that gains nothing is as before, whatever the contact's roster says."""
+    """R10: a set that gains nothing is honoured, whatever the contact's roster says."""
     server.put_roster_item(JULIET, NURSE, subscription="to")
     for wanted in (None, "to", "both", "to"):
         assert set_subscription(component, JULIET, NURSE, wanted) is None, wanted
@@ -118,7 +118,7 @@ def test_r10_what_is_there_already_is_kept(server, component):
 
 @pytest.mark.parametrize("contact", ("x@stranger.lit", "stranger.lit", "x@remote.lit", "remote.lit", "capulet.lit", "montague.lit"))
 def test_r10_other_contacts_are_as_before(server, component, contact):
-    """R10: only accounts of this server have a roster that can disagree."""
+    """R10: the rule is for accounts of this server only; no other contact has a roster here that can disagree."""
     assert set_subscription(component, JULIET, contact, "both") is None
     assert subscription(server, JULIET, contact) == "both"
 
@@ -127,7 +127,7 @@ def test_r10_other_contacts_are_as_before(server, component, contact):
 @pytest.mark.parametrize("contact", (NURSE, LADY))
 @pytest.mark.parametrize("online", (True, False))
 def test_r10_who_may_set_both_rosters_sets_both(server, gateway, online, contact, wanted, mirrored):
-    """R10: where the same entity may set the contact's roster as well, both rosters agree afterwards; R7: all are told."""
+    """R10, R7: where the same entity may set the contact's roster as well, both rosters agree afterwards, and all are told."""
     if online:
         juliet, other = log_in(server, JULIET), log_in(server, contact)
     gateway.drain()
@@ -145,7 +145,7 @@ def test_r10_who_may_set_both_rosters_sets_both(server, gateway, online, contact
 
 
 def test_r10_what_the_contact_has_stays(server, gateway):
-    """R10: the contact's name and groups stay; a request that has become pointless goes."""
+    """R10: the contact's name and groups stay; a request that has become pointless is dropped."""
     server.put_roster_item(NURSE, JULIET, name="My lamb", subscription="none", ask="subscribe", groups=["Care"])
     assert set_subscription(gateway, JULIET, NURSE, "both") is None
     expected = {JULIET: {"name": "My lamb", "subscription": "both", "groups": ["Care"]}}
@@ -153,7 +153,8 @@ def test_r10_what_the_contact_has_stays(server, gateway):
 
 
 def test_r10_not_for_accounts_out_of_its_reach(server, gateway, component):
-    """R10: an account that does not exist, an entity that may only read there, a host that grants nothing."""
+    """R10: a contact that does not exist, one the entity may only read, or one of a host that grants nothing is not set, so the
+    set is refused."""
     assert set_subscription(gateway, JULIET, NOBODY, "to") == REFUSED
     assert set_subscription(gateway, JULIET, ROMEO, "to") == REFUSED
     assert set_subscription(component, JULIET, LADY, "to") == REFUSED
@@ -189,7 +190,7 @@ def test_r10_never_one_side_alone(server, gateway, broken):
 
 
 def test_r10_sets_that_arrive_together(server, gateway, component):
-    """R10, R11: the contact's consent may be on its way in the same turn; it counts once it is saved."""
+    """R10, R11: a contact's consent counts for the sets that come after it, also in the same turn."""
     log_in(server, JULIET)
     gateway.drain(), component.drain()
 
@@ -211,7 +212,7 @@ def test_r10_sets_that_arrive_together(server, gateway, component):
 
 
 def test_r10_consent_that_is_not_saved_is_none(server, gateway, component):
-    """R10: a contact's side that could not be saved is not relied on."""
+    """R10: a consent that could not be saved is not relied on."""
     gateway.drain(), component.drain()
     server.lua(
         """
@@ -240,7 +241,7 @@ def test_r10_consent_that_is_not_saved_is_none(server, gateway, component):
 
 
 def test_r10_a_host_that_is_not_active(start_server):
-    """R10: an account of a host that is only configured at the moment is one of this server."""
+    """R10: an account of a host that is configured but not active is an account of this server."""
     server = start_server(
         privileged_entities={"capulet.lit": {"gateway.capulet.lit": {"roster": "both"}}}, hosts=("capulet.lit", "montague.lit")
     )
@@ -281,7 +282,7 @@ def test_r10_a_contacts_roster_that_cannot_be_read(server, component):
 
 
 def test_r10_a_contact_that_is_disabled(start_server):
-    """R10, L7: a disabled account is no account, so its roster is neither asked nor set."""
+    """R10, L7: a disabled account is not an account, so its roster is neither read nor set."""
     server = start_server(
         privileged_entities={"capulet.lit": {"gateway.capulet.lit": {"roster": "both"}}}, authentication="internal_hashed",
     )
@@ -297,8 +298,8 @@ def test_r10_a_contact_that_is_disabled(start_server):
 
 @pytest.mark.parametrize("contact", (NURSE, ROMEO))
 def test_r10_a_contact_that_takes_time_to_be_found(start_server, contact):
-    """R10, L7: where the authentication provider has to wait before it can say that the contact exists, the set is to be
-    tried again, and is honoured then; the provider's delay is no disagreement."""
+    """R10, L7: a set whose contact the authentication provider has to look up is refused with "try again", and is honoured
+    then."""
     server = start_server(
         authentication="spec_slow", without=("blocklist",), accounts=(JULIET, NURSE, ROMEO, "bot@capulet.lit"),
         privileged_entities={"capulet.lit": {"bot@capulet.lit": {"roster": "set", "accounts": ["juliet"]}}},

@@ -398,7 +398,7 @@ def apply(view: dict, push) -> None:
 
 @pytest.mark.parametrize("seed", seeds(*SEEDS))
 def test_r11_rosters_and_their_twin(server, seed):
-    """R11: memory, storage, clients, entities and a twin in lock-step."""
+    """R11: after each random operation memory, storage, clients and entities agree with the twin."""
     play = Play(server, seed)
     for user in USERS:
         if play.random.random() < 0.5:

@@ -85,8 +85,8 @@ ATTEMPTS = {
 
 @pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS)
 def test_l6_the_answer_tells_nothing(somebody, server, attempt):
-    """L6, R6, M7, Q1: forbidden, the same to the byte whether the account is online, exists, or does not;
-    not a line in the log, nothing delivered to anybody, nothing changed."""
+    """L6, R6, M7, Q1: a stranger gets `forbidden`, the same to the byte whether the account is online, exists or does not. No
+    log line is written, nothing is delivered and nothing changes."""
     juliet = server.client(JULIET, resource="balcony", carbons=True)
     romeo = server.client(ROMEO, carbons=True)
     since = len(server.log())
@@ -104,7 +104,7 @@ def test_l6_the_answer_tells_nothing(somebody, server, attempt):
 
 
 def test_l6_wrapper_to_the_host(somebody, server):
-    """L6, Q1: an IQ wrapper sent to the host itself, or to a host that grants nothing."""
+    """L6, Q1: an IQ wrapper to the host itself, or to a host that grants nothing, is refused."""
     since = len(server.log())
     for to in ("capulet.lit", "montague.lit"):
         for content in (wrapped_ping(), wrapped_ping("get", JULIET)):
@@ -117,7 +117,7 @@ def test_l6_wrapper_to_the_host(somebody, server):
 
 @pytest.mark.parametrize("type_", ["error", "result"])
 def test_l6_answers_are_not_answered(somebody, server, type_):
-    """L6, M6: errors and results with a wrapper in them: silence."""
+    """L6, M6: errors and results with a wrapper in them are not answered."""
     juliet = server.client(JULIET, carbons=True)
     romeo = server.client(ROMEO)
     since = len(server.log())
@@ -134,7 +134,7 @@ def test_l6_answers_are_not_answered(somebody, server, type_):
 
 @pytest.mark.parametrize("to", ["@", "capulet.lit", "juliet@capulet.lit/balcony"])
 def test_l6_odd_addresses_inside(somebody, server, to):
-    """L6: whatever is inside a stranger's wrapper is not looked at."""
+    """L6: the module does not look at the inside of a stranger's wrapper."""
     since = len(server.log())
     expected = somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{wrapped_ping()}</iq>")
     assert somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{wrapped_ping('get', to)}</iq>") == expected
@@ -144,7 +144,7 @@ def test_l6_odd_addresses_inside(somebody, server, to):
 
 
 def test_l6_no_work(somebody, server):
-    """L6, R6: for a stranger's stanza the module neither asks for the account nor opens a store."""
+    """L6, R6: for a stranger's stanza the module neither looks up the account nor opens a store."""
     server.lua(
         """
         local users = hosts[h].users;
@@ -177,7 +177,7 @@ def test_l6_no_work(somebody, server):
 
 
 def test_l6_a_remote_stranger(start_server):
-    """L6: over s2s likewise."""
+    """L6: a stranger on another server gets the same `forbidden` for every account, existing or not."""
     veronica = start_server(s2s=True)
     mantua = start_server(hosts=("mantua.lit",), accounts=("balthasar@mantua.lit",), s2s=True, privileged_entities={})
     veronica.reconfigure(s2s_targets={"mantua.lit": mantua.s2s_port})
@@ -200,7 +200,7 @@ def test_l6_a_remote_stranger(start_server):
 
 
 def test_r6_the_accounts_own_roster_is_its_own(juliet, nurse):
-    """R6: an account asking for its own roster, with `to` absent or its own bare JID, is no stranger."""
+    """R6: an account that asks for its own roster, with `to` absent or its bare JID, is not refused."""
     for to in (None, JULIET):
         got = juliet.iq("set", to, "<query xmlns='jabber:iq:roster'><item jid='a@b.lit' name='A'/></query>")
         assert got.get("type") == "result"
@@ -221,14 +221,15 @@ def test_q1_a_clients_wrapper_to_itself(juliet, server):
 
 
 def test_m7_a_clients_wrapper_from_itself(juliet, romeo):
-    """M7: not even for a message of its own."""
+    """M7: an account has no privilege for a message of its own either."""
     id_ = juliet.send_message("capulet.lit", message_wrapper(JULIET), type_=None)
     assert error_of(juliet.expect("message", id=id_))[:2] == ("auth", "forbidden")
     romeo.expect_nothing("message")
 
 
 def test_l6_one_permission_is_not_another(start_server):
-    """L6, R6, Q1, M7: an entity granted only messages is a stranger to rosters and IQs, and so on round."""
+    """L6, R6, Q1, M7: an entity that is granted only messages is a stranger to rosters and IQs, and so on for each
+    permission."""
     one_each = {
         "pubsub.capulet.lit": {"message": "outgoing"},
         "gateway.capulet.lit": {"iq": {"urn:xmpp:ping": "get"}},
@@ -265,7 +266,7 @@ def test_l6_one_permission_is_not_another(start_server):
 
 
 def test_l6_out_of_scope_tells_no_more(start_server):
-    """L6, C7: outside its accounts an entity is a stranger: it cannot tell who exists."""
+    """L6, C7: for accounts outside its scope an entity is a stranger, and cannot tell which exist."""
     server = start_server(privileged_entities=grants(accounts=["juliet"]))
     connection = server.component(ENTITY)
     entity = Stranger(connection, ENTITY)
@@ -301,7 +302,7 @@ DEAD = {"message": "forbidden", "iq": "forbidden", "roster": "item-not-found"}
 
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_l7_deleted_account_is_refused_at_once(component, server, romeo, online):
-    """L7: though it was used, and answered for, a moment before."""
+    """L7: a deleted account is refused at once, though it was used a moment before."""
     if online:
         server.client(TYBALT)
     assert use(component, TYBALT) == ALIVE
@@ -312,7 +313,7 @@ def test_l7_deleted_account_is_refused_at_once(component, server, romeo, online)
 
 
 def test_l7_created_again_starts_afresh(component, server):
-    """L7: the one created again under the same name has nothing of the former."""
+    """L7: an account that is created again under the same name starts afresh."""
     item = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit' name='A' subscription='both'/></query>"
     for _ in range(2):
         got = component.iq("get", TYBALT, ROSTER_GET)
@@ -331,7 +332,7 @@ def test_l7_created_again_starts_afresh(component, server):
 
 
 def test_l7_a_new_account_is_one_at_once(component, server):
-    """L7: that an account did not exist is not remembered."""
+    """L7: a new account is an account at once: the module does not remember that it did not exist."""
     assert use(component, "paris@capulet.lit") == DEAD
     server.add_account("paris@capulet.lit")
     try:
@@ -342,7 +343,7 @@ def test_l7_a_new_account_is_one_at_once(component, server):
 
 
 def test_l7_the_same_name_on_another_host(component, server):
-    """L7: the deletion of a namesake elsewhere changes nothing."""
+    """L7: the deletion of an account of the same name on another host changes nothing."""
     assert use(component, TYBALT) == ALIVE
     server.add_account("tybalt@montague.lit")
     server.delete_account("tybalt@montague.lit")
@@ -352,7 +353,7 @@ def test_l7_the_same_name_on_another_host(component, server):
 @pytest.mark.prosody13
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_l7_disabled_account(start_server, online):
-    """L7: a disabled account is no account; enabled again it is one. (0.12 cannot disable accounts.)"""
+    """L7: a disabled account is not an account; enabled again it is one. (0.12 cannot disable accounts.)"""
     server = start_server(authentication="internal_hashed", privileged_entities=PRIVILEGES)
     if server.version < (13,):
         pytest.skip("accounts cannot be disabled before Prosody 13")
