@@ -84,7 +84,7 @@ def _log_check(request):
         if running is not shared:
             running.expect_errors(*(patterns if not shared else ()))
         try:
-            # What the closing and the last stanzas cause is to be in the log.
+            # The log must hold the effects of closing and of the last stanzas.
             running.close_connections()
             running.check_log()
         except Exception as problem:  # noqa: BLE001: every server is to be looked at and stopped
@@ -94,7 +94,7 @@ def _log_check(request):
     if shared:
         try:
             shared.reset()
-            # A fault of a reset is not the next test's.
+            # An error that a reset causes must not count for the next test.
             shared.check_log()
         except Exception as problem:  # noqa: BLE001
             problems.append(problem)

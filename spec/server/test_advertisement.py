@@ -1,4 +1,4 @@
-"""A1 to A3 and A5: who is told what it may do, when, how often and in which words."""
+"""A1 to A3 and A5: the advertisement of a component's permissions: when, how often, and in which words."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def assert_privilege(message, perms: list[tuple], host: str = "capulet.lit", to:
 @pytest.fixture(scope="module")
 def session_server():
     grants = {
-        # Everything, and every value once.
+        # Every permission, and every value once.
         "capulet.lit": {
             ENTITY: {"roster": "both", "message": "outgoing", "presence": "roster", "iq": NAMESPACES},
             "gateway.capulet.lit": {"roster": "get", "roster_push": False, "presence": "managed_entity"},
@@ -58,7 +58,7 @@ def session_server():
             "empty.lit": {},
             "late.lit": {"message": "outgoing"},
         },
-        # A second granting host, of other things to some of them.
+        # A second granting host, with other grants to some of them.
         "montague.lit": {
             ENTITY: {"roster": "get", "message": "none", "iq": {"urn:example:only": "get"}},
             "none.lit": {"message": "outgoing"},
@@ -209,10 +209,10 @@ def test_a3_components_connected_before_the_module(start_server):
     assert [m.get("from") for m in advertisements(component)] == ["montague.lit"]
     stranger.expect_nothing()
 
-    # And it has what it was told.
+    # The component has the permissions that it was told.
     assert component.iq("get", "juliet@capulet.lit", "<query xmlns='jabber:iq:roster'/>").get("type") == "result"
 
-    # Who connects later is told the same, once.
+    # A component that connects later is told the same, once.
     component.close()
     messages = advertisements(server.component(ENTITY))
     assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
@@ -249,7 +249,7 @@ def test_a3_a_reload_does_not_repeat_what_has_not_changed(server):
         server.reload_module()
     assert advertisements(component) == []
     component.close()
-    # And who connects afterwards is told once, not once per reload.
+    # A component that connects afterwards is told once, not once per reload.
     messages = advertisements(server.component(ENTITY))
     assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
 

@@ -1,5 +1,5 @@
-"""Answers that cannot be relayed (Q7), whom an answer is for (Q6), answers about an account that goes, its own
-roster (Q3), and accounts that take time to be found."""
+"""Answers that cannot be relayed (Q7), the receiver of an answer (Q6), answers about an account that is deleted and about
+its own roster (Q3), and accounts whose lookup takes time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_q7_a_deep_answer_from_a_component(server, gateway, entity, type_, conte
     assert_refused(got, "wait", "internal-server-error", "deep")
     assert got.get("from") == JULIET
     gateway.expect_nothing()
-    # Nothing is left behind: it is answered once, and the next one is answered.
+    # No trace is left: the request is answered once, and the next one is answered.
     answer(gateway, request, echo())
     gateway.sync()
     peer.expect_nothing(is_answer(id_))
@@ -245,7 +245,7 @@ def test_q3_the_answer_to_a_deletion_is_the_real_one(server, gateway, entity, on
     got = peer.expect(is_answer(id_))
     assert got.get("type") == "result", text_of(got)
     assert inner_iq(got).get("type") == "result"
-    # What else was asked in its name is given up.
+    # The other request in its name is given up.
     assert_refused(peer.expect(is_answer(waiting)), "cancel", "service-unavailable")
     peer.expect_nothing(is_answer(id_))
     assert not server.lua("return (usermanager.user_exists('juliet', 'capulet.lit'))")
@@ -404,7 +404,7 @@ def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
         if local(stanza) != "presence":
             seen.append(stanza[0].text)
     assert seen == [f"{kind}{number}" for number in range(3) for kind in "mqp"]
-    # Somebody who does not exist is refused after the lookup as before.
+    # An account that does not exist is refused after the lookup as before.
     id_ = privileged_message(bot, message_from("nobody@capulet.lit", "peer.lit", body("x")))
     assert_refused(bot.expect("message", id=id_), "auth", "forbidden")
     id_ = send_privileged_iq(bot, "get", "nobody@capulet.lit", echo(), to="peer.lit")

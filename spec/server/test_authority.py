@@ -1,5 +1,5 @@
-"""What no grant covers: speaking with another's authority (M8) and administering the server (N1); and grants to
-names that nobody has."""
+"""Things that no grant covers: speaking with another's authority (M8) and administering the server (N1); and grants to
+accounts that do not exist."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_n1_no_account_that_administers_anything_is_taken_over(server, component
         assert_refused(answer, "auth", "forbidden", "administer")
     assert server.lua("return usermanager.get_password(u, 'capulet.lit')", u=username) == PASSWORD
     server.client(account)
-    # What changes nothing is granted as it is to anybody.
+    # A get, which changes nothing, is granted as it is for any account.
     assert component.privileged_iq("get", account, f"<query xmlns='{REGISTER}'/>", to=to).get("type") == "result"
 
 
@@ -274,5 +274,5 @@ def test_n1_the_rooms_of_others_are_not_administered(start_server):
     romeo.iq("set", room, f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>")
     destroy = f"<query xmlns='{owner}'><destroy/></query>"
     assert error_of(component.privileged_iq("set", TYBALT, destroy, to=room))[:2] == ("auth", "forbidden")
-    # Asked in the name of somebody who administers nothing, the rooms answer.
+    # In the name of an account that administers nothing, the rooms answer.
     assert payload(component.privileged_iq("set", "juliet@capulet.lit", destroy, to=room)).tag.endswith("}privilege")

@@ -1,7 +1,6 @@
-"""C1 to C5 and C7: what the configuration grants, and what is said about its mistakes.
+"""C1 to C5 and C7: the grants of a configuration, and the log lines about its mistakes.
 
-One server whose hosts each have another configuration; a component sees by its advertisements, and by
-what it may do, what came of them.
+Each host of one server has another configuration. A component reads its grants from the advertisements, and tries them out.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ ENTITY = "pubsub.capulet.lit"
 ECHO = "urn:example:echo"
 PING = "urn:xmpp:ping"
 
-#: A grant without mistakes, and what is advertised of it.
+#: A grant without mistakes, and its advertisement.
 GOOD = {
     "roster": "get",
     "message": "outgoing",
@@ -43,7 +42,7 @@ def perms_but(*lost: str, **other) -> dict:
 
 @dataclass
 class Mistake:
-    """A configuration of a host, what is granted in spite of it, and the words of each log line."""
+    """A host's configuration with a mistake, the grant that is left, and the words of each log line."""
 
     config: object
     perms: dict | None
@@ -163,7 +162,7 @@ MISTAKES = {
         GOOD_PERMS,
         [("iq", "urn:xmpp:privilege:2"), ("iq", "urn:xmpp:privilege:1"), ("iq", "urn:xmpp:privilege:99")],
     ),
-    # Scope: what cannot be read covers nobody, see COVERED
+    # Scope: an unreadable list covers nobody, see COVERED
     "accounts-string": Mistake(changed(accounts="juliet"), None, [("accounts", "juliet", "list")]),
     "accounts-keys": Mistake(changed(accounts={"juliet": True}), None, [("accounts",)]),
     "accounts-invalid": Mistake(
@@ -299,7 +298,7 @@ COVERED = {
 
 
 def without_underscores(config):
-    """`except` is no name Python takes as a keyword."""
+    """Python does not take `except` as a keyword argument, so the grants here write `except_`."""
     if isinstance(config, dict):
         return {key.rstrip("_"): without_underscores(value) for key, value in config.items()}
     return config
@@ -320,7 +319,7 @@ def session_server():
         without=("bookmarks", "mam", "pep", "vcard4", "vcard_legacy", "smacks", "csi_simple", "carbons", "blocklist"),
     )
     with running:
-        # The errors of the start are what is tested here.
+        # The errors of the start are tested here, so they are not faults.
         running.new_log()
         yield running
 
@@ -391,7 +390,7 @@ def test_c1_nothing_is_said_about_a_correct_configuration(server, told_by_host, 
     config, perms = CORRECT[name]
     host = f"{name}.lit"
     assert server.log_lines("error", f"{host}:privilege") == []
-    # Accounts are made when the server has started; test_authority.py has what is said of missing ones.
+    # Accounts are made when the server has started; test_authority.py has the warnings about missing ones.
     assert [line for line in server.log_lines("warn", f"{host}:privilege") if "does not exist" not in line] == []
     if name not in COVERED:
         assert told_by_host.get(host, []) == ([] if perms is None else [perms])
@@ -531,7 +530,7 @@ def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
         host_options={"pubsub.yourdomain.tld": {"modules_enabled": ["privilege"]}},
         privileged_entities={"yourdomain.tld": README_EXAMPLE},
     )
-    # Nobody of montaigu.lit can be one, which is said; it is not an error.
+    # No account of montaigu.lit can exist here. That is a warning, not an error.
     warnings = [w for w in server.log_lines("warn", "yourdomain.tld:privilege") if "does not exist" not in w]
     assert len(warnings) == 1 and "romeo@montaigu.lit" in warnings[0] and "yourdomain.tld" in warnings[0]
 

@@ -121,7 +121,7 @@ def test_n1_no_commands_as_who_administers_the_target(server, component, account
         answer = component.privileged_iq("set", account, command(node), to=target)
         assert_refused(answer, "auth", "forbidden", "administer")
     assert server.lua("return #prosody.spec_executed") == 0
-    # Whoever administers nothing may what everybody may, and what does not administer is nobody's concern.
+    # An account that administers nothing may run public commands. An ordinary request of an administrator is not refused.
     answer = component.privileged_iq("set", JULIET, command("uptime"), to=target)
     assert answer.get("type") == "result" and "running for" in text_of(answer)
     assert server.lua("return table.concat(prosody.spec_executed, ' ')") == JULIET
@@ -140,11 +140,11 @@ def test_n1_no_announcements_as_who_administers_the_target(server, component, ro
     assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
     assert bodies(messages(romeo)) == messages(juliet) == []
     assert [line for line in server.log_lines(since=since) if "Announcement sent" in line] == []
-    # Whatever stands in the resource, it is the host that is written to.
+    # The message goes to the host, whatever the resource is.
     for resource in ("announce/online@x", "x@y", "a"):
         id_ = component.privileged_message(message_from(account, f"{target}/{resource}", body("Everybody!")))
         assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
-    # The same accounts still send what goes to somebody.
+    # The same accounts may still send messages to other accounts.
     component.privileged_message(message_from(account, ROMEO, body("Romeo!")))
     component.sync()
     assert bodies(messages(romeo)) == ["Romeo!"]
@@ -211,7 +211,7 @@ def test_r4_storage_that_raises(start_server, storage, then):
     server.lua("prosody.spec_save = nil")
     for account in THREE:
         assert seen(component, account) == on_disk(server, account) == before[account]
-    # It goes on: the account's own change, and the entity's.
+    # Later changes succeed, the account's own and the entity's.
     juliet = server.client(JULIET)
     assert juliet.iq("set", None, query(item("own@x.lit", name="own"))).get("type") == "result"
     assert component.iq("set", JULIET, query(item(CONTACT, name="later"))).get("type") == "result"
@@ -390,7 +390,7 @@ def test_p1_directed_presence_of_a_subscribed_contact(server, component, juliet,
     got = [presence_of(s) for s in nurse.drain() if s.get("from") == juliet.jid]
     assert got == [(juliet.jid, None, None, "only for you"), (juliet.jid, "unavailable")]
     assert told(component) == []
-    # Broadcasts are seen as ever.
+    # Broadcasts still go to the entity.
     juliet.send_presence(content="<status>for all</status>")
     juliet.sync()
     assert told(component) == [(juliet.jid, None, None, "for all")]
@@ -469,7 +469,7 @@ def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
     (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result"
     assert inner_iq(answer).get("id") == "mine"
-    # Nobody holds it any more, neither for a second answer nor to be given up.
+    # The request is held no more, neither for a second answer nor to be given up.
     server.lua(ANSWER)
     server.unload_module()
     server.lua(ANSWER)
@@ -534,7 +534,7 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
         else:
             assert_refused(answer, "wait", "internal-server-error")
         only_warned(server, since, "iq")
-        # A service that comes to its senses later has nobody to answer.
+        # An answer that the service gives later reaches nobody.
         server.lua(ANSWER)
         assert answers_to(component, id_) == []
         # The limit is one: nothing is in flight.
@@ -651,7 +651,7 @@ def test_q5_only_the_target_answers_though_nobody_checks_addresses(server, compo
     assert answer.get("type") == "result" and inner_iq(answer)[0].tag == "{x}true"
 
 
-# Hosts, accounts, and what others hook
+# Hosts, accounts, and hooks of other modules
 
 
 def test_l1_a_component_whose_host_is_gone(start_server):
@@ -676,7 +676,7 @@ def test_l1_a_component_whose_host_is_gone(start_server):
     juliet.send_presence(content="<show>away</show>")
     assert juliet.iq("set", None, query(item(OTHER))).get("type") == "result"
     for stanza in component.drain():
-        # Told at once or not at all, but nothing besides.
+        # The entity may be told at once or not at all; it gets nothing else.
         assert stanza.get("type") == "error" and stanza.get("id") in (id_, get, set_, iq), text_of(stanza)
     component.abort()
     server.lua("assert(require 'core.hostmanager'.activate(h))", h=PUBSUB)

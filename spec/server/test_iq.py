@@ -39,7 +39,7 @@ DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
 
 
 def outer_answers(component) -> list[ET.Element]:
-    """All answers that have come to the component's privileged IQs, its own pings' apart."""
+    """All answers to the component's privileged IQs that have come, without those to its own pings."""
     return [s for s in component.drain() if local(s) == "iq" and s.get("type") in ("result", "error")]
 
 
@@ -353,7 +353,7 @@ def test_q3_remote_domain(start_server):
     got = component.expect("iq", id=id_)
     found = assert_wrapped(got, account=JULIET, entity=ENTITY, id=id_, type_="result")
     assert (found.get("from"), found.get("id"), word_of(found)) == (balthasar.jid, "remote", "heard")
-    # What a privileged IQ of theirs would be here: a stranger's.
+    # A privileged IQ of the remote user is a stranger's here.
     answer_to_stranger = balthasar.iq("get", JULIET, iq_wrapper(inner()))
     assert error_of(answer_to_stranger)[:2] == ("auth", "forbidden")
 
@@ -481,7 +481,7 @@ def test_n2_not_the_rights_of_an_administrator(start_server):
         got = component.privileged_iq("set", account, list_users, to="capulet.lit")
         assert got.get("type") == "error", text_of(got)
         assert error_of(got)[:2] == ("auth", "forbidden")
-    # What everybody may, an account may; and an administrator's account is otherwise an account.
+    # Public commands are allowed, and an administrator's account is an ordinary account for other requests.
     assert component.privileged_iq("set", JULIET, uptime, to="capulet.lit").get("type") == "result"
     assert component.privileged_iq("get", ADMIN, PING, to="capulet.lit").get("type") == "result"
 
@@ -949,7 +949,7 @@ def test_q6_the_account_goes(start_server):
     assert_refused(component.privileged_iq("get", JULIET, echo("ghost"), to=GATEWAY), "auth", "forbidden")
     answer(gateway, request, echo("too late"))
     gateway.sync()
-    # Whatever it is told, it is told once.
+    # Any answer will do, but there is only one.
     component.expect("iq", id=id_, timeout=8)
     id_ = component.send_privileged_iq("get", NURSE, echo("next"), to=GATEWAY)
     answer(gateway, gateway.expect(is_request("next")), echo("fine"))
@@ -1010,7 +1010,7 @@ def test_q4_an_account_as_the_entity(bots_server):
     answer(romeo, romeo.expect(is_request("whom")), echo("me"), from_=None)
     assert word_of(inner_iq(bot.expect("iq", id=id_))) == "me"
     bot.sync()
-    # One more than there has been would end the stream; so does this, if one was not counted.
+    # The server has counted exactly these stanzas: it accepts this acknowledgement, and one more ends the stream.
     bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled}'/>")
     bot.sync()
     bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled + 1}'/>")

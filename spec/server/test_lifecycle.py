@@ -76,7 +76,7 @@ def error_to(entity, id_: str) -> tuple:
 
 
 def may(server, entity, witness, account: str = JULIET) -> set[str]:
-    """What an entity can do now, tried out: of message, get, set, iq. The witness is a client that messages go to."""
+    """Tries out which of message, get, set and iq an entity may use now. Messages go to the client `witness`."""
     host = account.split("@")[1]
     found = set()
     id_ = send_as(entity, account, witness.jid, "may I?", host)
@@ -141,7 +141,7 @@ def test_a4_an_account_of_another_host(server):
     romeo = server.client(ROMEO)
     assert advertised(romeo) == [("capulet.lit", {"roster": "get", "message": "outgoing"})]
     assert may(server, romeo, server.client(NURSE)) == {"message", "get"}
-    # Of its own host it is an account like any other.
+    # On its own host it is an account like any other.
     assert error_of(romeo.iq("get", LADY, query()))[:2] == FORBIDDEN
 
 
@@ -249,7 +249,7 @@ def test_a4_stream_management_stays_in_sync(server, stranger):
         return queue:count_acked() + queue:count_unacked();
     """
     assert server.lua(counted, full=bot.jid) == bot.sm_handled > 100
-    # Which is what the server goes by.
+    # The server accepts the acknowledgement of as many.
     bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled}'/>")
     bot.sync()
     assert not bot.closed
@@ -396,7 +396,7 @@ def test_c6_presence_revoked_and_granted(server, regrant, stranger):
     found = told(component)
     say("three")
     assert told(component) == [(juliet.jid, None, None, "three"), (CONTACT + "/r", None, None, "three")]
-    # What it knew already need not come again, and nothing comes twice.
+    # Presence that the entity knew need not come again, and nothing comes twice.
     assert found in ([], [(juliet.jid, None, None, "two")])
 
 
@@ -545,7 +545,7 @@ def test_l1_unload_and_load(server):
     for entity in (component, bot):
         assert advertised(entity) == [("capulet.lit", TOLD)]
         found = [p for p in told(entity) if not p[0].startswith(BOT)]
-        # What changed meanwhile. What did not, the entity knows (P4), and may be told again or not.
+        # Changes made meanwhile are told. The rest is known (P4), and may be told again or not.
         assert sorted(found, key=str) in ([(juliet.jid, None, "away")], sorted([(juliet.jid, None, "away"), (nurse.jid, None)], key=str))
         assert may(server, entity, nurse) == EVERYTHING
     assert len(advertised(gateway)) == 1
@@ -693,7 +693,7 @@ def use_everything(server):
 def test_l1_nothing_is_left_after_an_unload(start_server):
     """L1: after an unload no host and not the server has a handler, a proxy or a timer, and nothing refers to the module."""
     server = start_server(**OPTIONS, without=("privilege",))
-    # What the server itself sets up when something happens for the first time.
+    # The server sets some things up by itself when they are first needed.
     use_everything(server)
     server.close_connections()
     server.reset()

@@ -56,7 +56,7 @@ def spoil(file: Path, how: str, server_root: Path | None):
 
 
 def where(server, path: Path) -> Path:
-    """Where the server's own copy of a file in a plugin path is."""
+    """The path of a file in a plugin path, as the server sees it."""
     return server.directory / "plugins" / path.relative_to("/") if server.root else path
 
 
@@ -78,10 +78,10 @@ def test_l3_unusable_library(start_server, copied_plugin, how):
     with pytest.raises(LuaError) as raised:
         server.load_module()
     assert file.name in str(raised.value)
-    # Said once, by the host, with all one needs.
+    # The host says it once, with all that is needed.
     (said,) = server.log_lines("error", since=since)
     assert HOST in said and server.inside(where(server, file)) in said and "make" in said
-    # Nothing is half on.
+    # The module is not half loaded.
     assert server.lua("return modulemanager.is_loaded(h, 'privilege')", h=HOST) in (False, None)
     for host, before in hooks.items():
         assert server.lua("return count_hooks(h)", h=host) == before
@@ -96,7 +96,7 @@ def test_l3_unusable_library(start_server, copied_plugin, how):
     romeo.expect_nothing("message")
     component.close()
     if how == "another library":
-        # What has once been opened as a library Lua never opens anew under the same name: that takes a restart.
+        # Lua never opens a library anew under the name of one that it has opened. That takes a restart.
         return
     # Repaired.
     target = where(server, file)

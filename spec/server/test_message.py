@@ -150,7 +150,7 @@ def test_m1_offline_storage(component, server):
     component.expect_nothing("message", type="error")
 
 
-# M1: what bounces is an ordinary bounce
+# M1: bounces are ordinary bounces
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_m1_the_recipients_blocklist(component, juliet, romeo, server):
     component.privileged_message(message_from(JULIET, ROMEO, body("blocked"), id="b"))
     if server.version < (13,):
         assert error_of(bounce(phone))[:2] == ("cancel", "service-unavailable")
-    # Prosody 13 drops what comes from somebody blocked.
+    # Prosody 13 drops stanzas of a blocked contact.
     component.expect_nothing("message", type="error")
     romeo.expect_nothing("message")
 
@@ -261,7 +261,7 @@ def test_m1_order_is_kept(component, gateway, romeo, target):
     assert seen == [f"{kind}{number}" for number in range(count) for kind in "mqp"]
 
 
-# M2: who it may be from
+# M2: the inner sender
 
 FORBIDDEN_SENDERS = {
     "resource": "juliet@capulet.lit/balcony",

@@ -1,4 +1,4 @@
-"""P1 to P7: whose presence an entity is sent, when, and how often."""
+"""P1 to P7: the presence that an entity is sent: whose, when, and how often."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def reconfigure(server):
 
 
 def resources(presences: list[tuple]) -> list[tuple]:
-    """Those from a full JID. Who logs in asks for his contacts, and those offline answer as a bare JID."""
+    """The presences from a full JID: at a login the server also tells of offline contacts, as bare JIDs."""
     return [presence for presence in presences if "/" in presence[0]]
 
 
@@ -74,7 +74,7 @@ def children(stanza) -> list[str]:
     return sorted(canonical(child) for child in stanza if local(child) != "delay")
 
 
-# P1: what accounts broadcast
+# P1: broadcasts of accounts
 
 
 @pytest.mark.parametrize("domain", ("managed.lit", "contacts.lit"))
@@ -167,7 +167,7 @@ def test_p1_nothing_else(server):
     juliet.sync()
     for entity in entities:
         entity.expect_nothing()
-    # And what comes next is told as ever.
+    # The next presence is told.
     juliet.send_presence(content=show("dnd"))
     juliet.sync()
     for entity in entities:
@@ -229,7 +229,7 @@ def test_p2_current_presence_of_every_resource(server, domain):
         client.sync()
     entity = connect(server, domain)
     assert sorted(told(entity), key=str) == sorted([(first.jid, None, "xa", "now"), (second.jid, None)], key=str)
-    # And afterwards, only changes.
+    # Afterwards only changes are told.
     second.send_presence()
     second.sync()
     assert told(entity) == []
@@ -463,7 +463,7 @@ def test_p3_a_contact_that_only_one_account_may_see(server):
     romeo = server.client(ROMEO)
     contacts = connect(server, "contacts.lit")
     assert told(contacts) == [(romeo.jid, None)]
-    # The rosters are what they were.
+    # The rosters have not changed.
     assert {a: server.roster(a)[ROMEO]["subscription"] for a in (JULIET, NURSE, TYBALT)} == {
         JULIET: "both", NURSE: "both", TYBALT: "both"
     }
@@ -483,7 +483,7 @@ def test_p3_p4_a_contact_on_another_server(start_server):
     romeo = mantua.client(remote)
     romeo.send_presence(content=show("chat"))
     romeo.sync()
-    # Once what he has sent to each account has come, nothing is under way that was not asked for.
+    # When his presence has come to each account, only answers to probes can still be under way.
     watch = verona.client(NURSE)
     while watch.expect("presence", from_=romeo.jid).findtext("{*}show") != "chat":
         pass
@@ -739,7 +739,7 @@ def test_p6_probe_online_asks_contacts_of_those_online(server, stranger, reconfi
     contacts = connect(server, "contacts.lit")
     assert probes(stranger) == [(JULIET, CONTACT)]
     assert sorted(told(contacts)) == sorted([(juliet.jid, None), (romeo.jid, None)])
-    # What contacts of those offline say is told all the same.
+    # Presence of contacts of offline accounts is told all the same.
     benvolio.send_presence(content=show("away"))
     benvolio.sync()
     say(stranger, TYBALT, from_=OTHER + "/r")
@@ -846,7 +846,7 @@ def test_p6_no_probe_error_reaches_the_accounts_clients(server, stranger):
         stranger.sync()
     juliet.expect_nothing()
     assert told(entity) == [(juliet.jid, None)]
-    # What is no answer to a probe of the module's is none of its business.
+    # The module does not handle a stanza that is not an answer to one of its probes.
     stranger.send_presence("error", JULIET, error, from_=CONTACT, id="something else")
     stranger.sync()
     assert juliet.expect("presence", type="error").get("id") == "something else"
@@ -864,7 +864,7 @@ def test_p6_accounts_that_have_gone_meanwhile(server, stranger, reconfigure):
     stranger.expect("presence", type="probe")
     server.lua("for _, u in ipairs(list) do usermanager.delete_user(u, 'capulet.lit'); end", list=accounts)
     settle(server)
-    # Taking leave of the contacts is theirs; afterwards there is nobody left to ask as.
+    # The deleted accounts cancel their subscriptions themselves; afterwards no account is left to ask for.
     came = [s.get("type") for s in stranger.drain()]
     last = max(n for n, type_ in enumerate(came) if type_.startswith("unsubscribe"))
     assert "probe" not in came[last:]

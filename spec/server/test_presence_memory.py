@@ -1,5 +1,5 @@
-"""P3, P4, P6 to P8: what is remembered of what an entity was told, when that is forgotten, whom contacts are asked
-for, and that nothing an entity never received comes back to anybody."""
+"""P3, P4, P6 to P8: the memory of the presence that an entity was told: when it is kept and when it is forgotten; in whose
+name contacts are asked; and that stanzas an entity never received do not come back to anybody."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def away(status: str = "away") -> str:
 
 
 def of(presences: list[tuple], *addresses: str) -> list[tuple]:
-    """Those from these addresses, or from resources of them."""
+    """The presences from these addresses, or from resources of them."""
     return [p for p in presences if p[0].split("/")[0] in addresses or p[0] in addresses]
 
 
@@ -92,13 +92,13 @@ def test_p3_contacts_of_a_group_are_told_on_connect(start_server, tmp_path):
     assert server.roster(JULIET) == {}, "what others add is not stored"
     # The server's cache is for rosters that are in use.
     assert server.lua(cached) == before
-    # And what they say later is told as ever.
+    # Their later presence is told.
     romeo.send_presence(content=away())
     romeo.sync()
     assert told(entity) == [(romeo.jid, None, None, "away")]
 
 
-# P3: who has been asked
+# P3: which contacts have been asked
 
 
 @pytest.mark.parametrize("who", ("the account", "the contact"))
@@ -281,11 +281,11 @@ def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
     assert of(told(entity), JULIET) == ([(gone.jid, "unavailable")] if is_seen else [])
     grant(ROSTER)
     found = told(entity)
-    # Somebody of whom a resource has left is gone, and then who is there is told.
+    # An account of which a resource has left is told as gone, and then its available resources are told.
     if not is_seen:
         assert of(found, JULIET) == [(JULIET, "unavailable"), (juliet.jid, None)]
     assert of(found, ROMEO) == [(ROMEO, "unavailable"), (romeo.jid, None)]
-    # Of somebody elsewhere, the answer to the probe says how it is.
+    # A contact elsewhere is probed, and its answer says how it is.
     assert of(found, CONTACT) == [(CONTACT, "unavailable")]
     assert [s.get("to") for s in stranger.drain() if s.get("type") == "probe"] == [CONTACT]
     for client in (juliet, romeo):
@@ -293,7 +293,7 @@ def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
         client.sync()
     say(stranger, JULIET)
     assert told(entity) == [(CONTACT + "/r", None)]
-    # And everybody goes once.
+    # Each of them goes once.
     romeo.close(), juliet.close()
     assert sorted(told(entity)) == sorted([(juliet.jid, "unavailable"), (romeo.jid, "unavailable")])
 
@@ -394,7 +394,7 @@ def test_p4_one_of_two_hosts_revokes_presence(server, grant):
     for host in ("capulet.lit", "mantua.lit", "capulet.lit"):
         grant(NOTHING, host)
         grant(ROSTER, host)
-        # What the other host went on showing is known; its own accounts are told anew.
+        # Presence that the other host went on showing is known; the accounts of this host are told anew.
         mine = clients[0] if host == "capulet.lit" else clients[1]
         assert told(entity) == [(mine.jid, None)]
         romeo.send_presence(content=away(new_id()))
@@ -461,7 +461,7 @@ def test_l1_a_reload_from_the_state_of_the_first_version(server):
         assert told(peer) == [(romeo.jid, None, None, "away")]
 
 
-# P7: what was never received
+# P7: stanzas that were never received
 
 
 def resumable(server):
@@ -493,7 +493,7 @@ end
 
 
 def send_everything(server, bot, stranger, juliet, romeo):
-    """All that an entity may be sent in somebody else's name, while its connection hibernates; how many stanzas."""
+    """Sends an entity whose connection hibernates all that it may get in another's name; returns the number of stanzas."""
     bot.send_iq("get", JULIET, query())
     for number, content in enumerate(("<query xmlns='jabber:iq:private'><x xmlns='x:y'/></query>", "<x xmlns='urn:example:echo'/>")):
         to = f" to='{CONTACT}'" if number else ""
@@ -560,7 +560,7 @@ def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
     send_everything(server, bot, stranger, juliet, romeo)
     server.reconfigure(privileged_entities={**GRANTS, "mantua.lit": {**GRANTS["mantua.lit"], BOT: ROSTER}})
     settle(server)
-    # What others send the account is theirs, and bounces as ever.
+    # Stanzas of others to the account bounce as usual.
     romeo.send_iq("get", bot.jid, "<ping xmlns='urn:xmpp:ping'/>", id="mine")
     romeo.sync()
     for peer in (stranger, juliet, romeo):
@@ -612,7 +612,7 @@ def test_p7_a_resumed_session_gets_everything(server):
     assert len(presences) == len(set(presences))
     assert len([s for s in stanzas if is_push(s)]) == 1
     assert len([s for s in stanzas if s.find("priv:privilege", NS) is not None and s.get("type") == "result"]) == 1
-    # And goes on.
+    # The catch-up goes on.
     juliet.send_presence()
     juliet.sync()
     assert (juliet.jid, None) in told(bot)
@@ -734,13 +734,13 @@ def test_p6_one_that_comes_later_is_told_everything(server, options):
     first = server.component(ENTITY)
     asked = [stranger.expect("presence", type="probe").get("to") for _ in range(10)]
     second = server.component("second.lit")
-    # It need not wait for those who were there before to hear of the accounts that are online.
+    # It is told of the accounts that are online without waiting for the entities before it.
     assert second.expect("presence").get("from") == juliet.jid
     third = server.client(BOT)
     settle(server)
     asked += [s.get("to") for s in stranger.drain() if s.get("type") == "probe"]
     assert set(asked) == set(contacts)
-    # Once for each entity at most; those that were all there, for all of them.
+    # At most one probe for each entity; entities that were all there share one.
     assert all(asked.count(contact) <= 3 for contact in contacts)
     assert of(told(first), JULIET) == [(juliet.jid, None)]
     assert of(told(third), JULIET) == [(juliet.jid, None)]

@@ -92,7 +92,7 @@ def test_r7_a_save_that_changes_nothing(server, component, gateway):
     client_set(juliet, item(CONTACT, "B", "A", "B", name="X"))
     assert pushed(component, JULIET) == []
     assert len(pushed(gateway, JULIET)) == 1
-    # The next change is told all the same.
+    # The next change is pushed.
     client_set(juliet, item(CONTACT, "B", name="X"))
     assert pushed(component, JULIET) == [(CONTACT, {"subscription": "none", "name": "X", "groups": ["B"]})]
 
@@ -104,7 +104,7 @@ def test_r7_removal_of_a_mutual_contact(server, component, stranger):
     component.drain()
     client_set(juliet, item(CONTACT, subscription="remove"))
     assert pushed(component, JULIET) == [(CONTACT, {"subscription": "remove"})]
-    # The contact's server answers in kind, of which nothing is left to see.
+    # The contact's server answers with stanzas that change nothing visible.
     for type_ in ("unsubscribe", "unsubscribed", "unavailable"):
         stranger.send_presence(type_, JULIET, from_=CONTACT)
     stranger.sync()
@@ -127,8 +127,8 @@ def test_r7_removal_between_two_accounts(server, component):
     assert server.roster(JULIET) == {} and server.roster(NURSE)[JULIET]["subscription"] == "none"
 
 
-# Subscriptions. What the roster holds before (None: nothing; "asked" for a request that waits for an
-# answer), what is sent, and the item as it is pushed, if it is.
+# Subscriptions: the item before (None: there is none; "asked": a request waits for an answer), the presence that is
+# sent, and the item that is pushed (None: no push).
 
 NONE, TO, FROM, BOTH = ({"subscription": s} for s in ("none", "to", "from", "both"))
 ASKING = {"subscription": "none", "ask": "subscribe"}
@@ -313,7 +313,7 @@ def test_r7_the_entitys_own_set_and_the_others(server, component, gateway, onlin
     assert pushed(component, JULIET) == expected
     assert pushed(gateway, JULIET) == expected
 
-    # Of several items those that change, in any order.
+    # Of several items those that change are pushed, in any order.
     several = (
         item(CONTACT, "G", name="X", subscription="to"),
         item(OTHER, name="Y"),
@@ -515,7 +515,7 @@ def test_r8_metadata_is_nobodys_business(server, component):
     """
     assert server.lua(code, contact=CONTACT) == [True, True]
     assert pushes(component) == []
-    # A private field of an item is none that anybody sees.
+    # A private field of an item is never visible.
     code = """
         local r = rostermanager.load_roster('juliet', 'capulet.lit');
         r[contact].secret = "nobody's";
@@ -640,7 +640,7 @@ def test_r7_what_a_push_says(server, component):
     # The version is the one the account's own client is told, and has now.
     assert push[0].get("ver") == payload(hers).get("ver")
     assert push[0].get("ver") == juliet.iq("get", None, query())[0].get("ver")
-    # Nothing that is not visible to the account, and no empty words for what is not there.
+    # A push holds only what the account can see, and no empty attributes.
     client_set(juliet, item(CONTACT))
     (push,) = [s for s in component.drain() if is_push(s)]
     assert set(push[0][0].attrib) == {"jid", "subscription"} and len(push[0][0]) == 0

@@ -1,4 +1,4 @@
-"""R1 to R6, R8 and R9: rosters read and written by an entity, and refused to everybody else."""
+"""R1 to R6, R8 and R9: an entity reads and writes rosters, and everybody else is refused."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_r2_the_subscription_is_honoured(server, component, subscription):
     assert get_roster(component, JULIET) == get_roster(juliet, None) == {contact: expected}
     assert server.roster(JULIET)[contact]["subscription"] == subscription
     assert client_pushes(juliet) == [(contact, expected)]
-    # And her own is not.
+    # Her own client's is not.
     juliet.iq("set", None, query(item(contact, subscription="both", name="R")))
     assert get_roster(component, JULIET)[contact]["subscription"] == subscription
 
@@ -591,7 +591,7 @@ def test_r4_a_storage_that_cannot_be_written(server, component, stranger, online
     # A removal that was not saved has cancelled no subscription.
     assert [text_of(s) for s in stranger.drain() if local(s) == "presence" and s.get("type") != "probe"] == []
 
-    # When it works again, what is asked for then is done, and only that.
+    # When the storage works again, the next set is done, and only that one.
     must_set(component, JULIET, item("later@stranger.lit"))
     expected["later@stranger.lit"] = {"subscription": "none", "groups": []}
     assert get_roster(component, JULIET) == expected
@@ -819,7 +819,7 @@ def test_r6_a_refusal_costs_nothing(server, stranger, component):
             assert error_of(stranger.iq("get", account, QUERY))[:2] == FORBIDDEN
             assert error_of(stranger.iq("set", account, query(item("c@stranger.lit"))))[:2] == FORBIDDEN
         assert server.lua(cost)[0] == 0, server.lua(cost)[1]
-        # The entity's own request is seen by what counts.
+        # The counter sees the entity's own request.
         assert get_roster(component, NURSE) == {}
         assert server.lua(cost)[0] > 0
     finally:
@@ -867,7 +867,7 @@ def test_r8_pending_requests_and_metadata_stay_private(server, component, strang
     assert get_roster(component, NURSE) == {}
     must_set(component, NURSE, item("c@stranger.lit"))
     assert list(get_roster(component, NURSE)) == ["c@stranger.lit"]
-    # A request is no item that could be removed either, and it still waits.
+    # A request is not an item that could be removed either, and it still waits.
     assert error_of(set_roster(component, NURSE, item(ROMEO, subscription="remove")))[:2] == ("cancel", "item-not-found")
     forget_rosters(server)
     assert list(get_roster(component, NURSE)) == ["c@stranger.lit"]
@@ -953,7 +953,7 @@ def test_r9_names_and_groups_are_read_back_exactly(server, component, online):
     reader = server.component("reader.lit")
     assert get_roster(reader, JULIET) == expected
 
-    # Who sets what is there already, changes nothing: components compare.
+    # A set of what is there already changes nothing: components compare.
     before = state(server, JULIET)
     must_set(component, JULIET, *(item(jid, *entry["groups"], name=entry["name"]) for jid, entry in expected.items()))
     assert state(server, JULIET) == before
@@ -1038,7 +1038,7 @@ def test_r4_l6_seventy_thousand_nested_elements(request, server, who):
     peer = request.getfixturevalue(who)
     put_every_kind(server, NURSE)
     before = state(server, NURSE)
-    # What a component may send in one stanza. The server's own parser takes half a second for each.
+    # The depth that fits into one stanza of a component. The server's own parser takes half a second for each.
     deepest, deep = nested("a", 70_000), nested("a", 20_000)
     contents = {
         "in an item": query(f"<item jid='c@stranger.lit'>{deepest}</item>"),
@@ -1054,11 +1054,11 @@ def test_r4_l6_seventy_thousand_nested_elements(request, server, who):
         peer.sync()
         replies = [s for s in peer.inbox if local(s) == "iq" and s.get("id") == id_]
         assert [reply.get("type") for reply in replies] == ["error"], name
-        # Without a roster query at the right place it is none of the module's, and the server says what it likes.
+        # Without a roster query at the right place the module does not handle it, and the server's answer may be any.
         if name not in ("in place of the query", "beside the query"):
             expected = ("modify", "bad-request") if who == "component" else FORBIDDEN
             assert error_of(replies[0])[:2] == expected, f"{name}: {text_of(replies[0])}"
-    # In a request to read the content is nobody's business.
+    # The content of a get is not looked at.
     answer = peer.iq("get", NURSE, query(deep))
     assert answer.get("type") == ("result" if who == "component" else "error")
     assert state(server, NURSE) == before

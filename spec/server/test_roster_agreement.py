@@ -16,7 +16,7 @@ REFUSED = ("cancel", "not-allowed")
 
 GRANTS = {
     "capulet.lit": {
-        # Only Juliet's roster: what the others give is not for it to take.
+        # Only Juliet's roster: it may not set what other accounts give.
         "pubsub.capulet.lit": {"roster": "both", "accounts": ["juliet"], "iq": {PUBSUB: "get", "jabber:iq:last": "get"}},
         # Every roster of two hosts.
         "gateway.capulet.lit": {"roster": "both"},
@@ -36,7 +36,7 @@ def session_server():
 
 
 def set_subscription(peer, account: str, contact: str, wanted: str | None) -> tuple | None:
-    """Returns the error, None for a result."""
+    """Sets a subscription; returns the error, or None for a result."""
     attributes = {} if wanted is None else {"subscription": wanted}
     answer = peer.iq("set", account, query(item(contact, **attributes)))
     return None if answer.get("type") == "result" else error_of(answer)[:2]
@@ -53,7 +53,7 @@ def test_r10_a_contact_that_has_not_agreed(server, component, online, contact, w
     assert error_of(answer)[:2] == REFUSED, text_of(answer)
     assert "from or both" in error_of(answer)[2]
     assert held(server, JULIET) == stored(server, JULIET) == {}
-    # What the account itself gives is still its own to give.
+    # The account itself may still give `from`.
     assert set_subscription(component, JULIET, contact, "from") is None
     assert subscription(server, JULIET, contact) == "from"
     assert set_subscription(component, JULIET, contact, wanted) == REFUSED

@@ -59,7 +59,7 @@ def with_part(subscription: str, part: str, wanted: bool) -> str:
 
 
 class Twin:
-    """What the rosters of all accounts have to be: {user: {contact: {subscription, ask, name, groups}}}."""
+    """The rosters that all accounts must have: {user: {contact: {subscription, ask, name, groups}}}."""
 
     def __init__(self, rosters):
         self.rosters = copy.deepcopy(rosters)
@@ -73,7 +73,7 @@ class Twin:
         return found
 
     def entity_set(self, entity: str, user: str, items: list[dict]) -> bool:
-        """Whether the set is acknowledged."""
+        """Applies an entity's set; returns whether it is acknowledged."""
         if user not in MAY_SET[entity]:
             return False
         before = copy.deepcopy(self.rosters)
@@ -183,7 +183,7 @@ class Play:
         for entity in self.entities:
             self.look(entity)
 
-    # What each has been told
+    # What each client and entity has been told
 
     def look(self, entity):
         peer = self.entities[entity]
@@ -390,7 +390,7 @@ def apply(view: dict, push) -> None:
     jid, item = read_item(push[0][0])
     item.pop("approved", None)
     if item.get("subscription") == "remove":
-        # Told although it was not there is told twice.
+        # An item that is pushed although it was not there would be pushed twice.
         del view[jid]
     else:
         view[jid] = without_empty(item)
@@ -398,7 +398,7 @@ def apply(view: dict, push) -> None:
 
 @pytest.mark.parametrize("seed", seeds(*SEEDS))
 def test_r11_rosters_and_their_twin(server, seed):
-    """R11: after each random operation memory, storage, clients and entities agree with the twin."""
+    """R11: after each random turn memory, storage, clients and entities agree, and with the twin where only sets were sent."""
     play = Play(server, seed)
     for user in USERS:
         if play.random.random() < 0.5:

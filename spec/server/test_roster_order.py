@@ -200,7 +200,7 @@ def test_r11_each_change_has_a_version_of_its_own(server, component):
         assert len(answer) == 1, text_of(answer)
     answer = juliet.iq("get", None, f"<query xmlns='jabber:iq:roster' ver='{versions[-1]}'/>")
     assert len(answer) == 0, text_of(answer)
-    # And in storage as well.
+    # The version in storage is the same.
     juliet.close()
     component.sync()
     forget_rosters(server)

@@ -1,4 +1,4 @@
-"""Those without privileges (R6, M7, Q1, L6) and accounts that are no more (L7)."""
+"""Senders without privileges (R6, M7, Q1, L6) and accounts that no longer exist (L7)."""
 
 import re
 
@@ -30,7 +30,7 @@ def wrapped_ping(type_: str = "get", to: str = "capulet.lit") -> str:
 
 
 class Stranger:
-    """Somebody who may do nothing; `answer` is all that comes back to one stanza, byte for byte."""
+    """A sender without a grant; `answer` returns all that comes back to one stanza, byte for byte."""
 
     def __init__(self, connection, address: str | None):
         self.connection = connection
@@ -40,7 +40,7 @@ class Stranger:
 
     def answer(self, stanza: str, *names: str) -> str:
         """Sends it (@ is where `from` goes) and returns what came, the names in it replaced."""
-        # What others cause for us (presence) is none of it.
+        # Stanzas that others cause (presence) are not part of the answer.
         self.connection.drain()
         self.tap.data = b""
         self.connection.send(stanza.replace("@FROM", self.head))
@@ -56,7 +56,7 @@ class Stranger:
 
 @pytest.fixture(params=["component", "client", "client of another host", "user of the entity", "resource of the entity"])
 def somebody(request, server):
-    """One after the other, everybody who is a stranger."""
+    """Each kind of stranger in turn."""
     if request.param == "component":
         return Stranger(server.component("stranger.lit"), "stranger.lit")
     if request.param == "client":
@@ -67,7 +67,7 @@ def somebody(request, server):
     return Stranger(server.component(ENTITY), address)
 
 
-# What a stranger may try: name -> (stanza about ACCOUNT)
+# The attempts of a stranger: name -> stanza about an account
 ATTEMPTS = {
     "message wrapper": lambda who: f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(who)}</message>",
     "message wrapper of version 1": lambda who: f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(who, 1)}</message>",
@@ -91,7 +91,7 @@ def test_l6_the_answer_tells_nothing(somebody, server, attempt):
     romeo = server.client(ROMEO, carbons=True)
     since = len(server.log())
     answers = {who: somebody.answer(attempt(who), who, who.split("@")[0]) for who in (JULIET, TYBALT, NOBODY)}
-    # Somebody's first connection is a user of the server, but of no account of the granting host.
+    # The first connection of a stranger is a user of the server, but not an account of the granting host.
     assert loud_lines(server, since) == []
     for text in answers.values():
         assert "type='error'" in text or 'type="error"' in text, text
@@ -278,11 +278,11 @@ def test_l6_out_of_scope_tells_no_more(start_server):
         assert "<forbidden" in answers.pop(), name
 
 
-# L7: accounts that are no more, or not any more, or again
+# L7: accounts that are deleted, disabled or created again
 
 
 def use(component, account: str) -> dict:
-    """What an entity gets for an account: the conditions of a message, an IQ and a roster request."""
+    """Sends a message, an IQ and a roster request for an account; returns the condition of each answer."""
     id_ = component.privileged_message(message_from(account, ROMEO, body("as " + account)))
     iq = component.privileged_iq("get", account, PING, to="capulet.lit")
     roster = component.iq("get", account, ROSTER_GET)

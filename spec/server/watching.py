@@ -140,7 +140,7 @@ def _visible(server, account: str, code: str) -> dict:
 
 
 def subscription(server, account: str, contact: str) -> str | None:
-    """What the roster of an account says of a contact, in memory and in storage alike."""
+    """A contact's subscription in the roster of an account, which is the same in memory and in storage."""
     here, there = held(server, account).get(contact), stored(server, account).get(contact)
     assert here == there, (here, there)
     return here and here["subscription"]
@@ -197,7 +197,7 @@ def told(peer) -> list[tuple]:
 
 
 def advertised(peer) -> list[tuple[str, dict]]:
-    """What an entity has been told of its permissions: (host, {access: type}). Leaves the rest in the inbox.
+    """The permissions that an entity has been told: (host, {access: type}). Leaves the rest in the inbox.
 
     IQ permissions are {namespace: type}.
     """
