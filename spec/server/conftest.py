@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import os
 
@@ -83,7 +84,7 @@ def _log_check(request):
         if running is not shared:
             running.expect_errors(*(patterns if not shared else ()))
         try:
-            # What the closing and the last stanzas cause is to be in the log.
+            # The log must hold the effects of closing and of the last stanzas.
             running.close_connections()
             running.check_log()
         except Exception as problem:  # noqa: BLE001: every server is to be looked at and stopped
@@ -93,12 +94,29 @@ def _log_check(request):
     if shared:
         try:
             shared.reset()
-            # A fault of a reset is not the next test's.
+            # An error that a reset causes must not count for the next test.
             shared.check_log()
         except Exception as problem:  # noqa: BLE001
             problems.append(problem)
     if problems:
         raise problems[0]
+
+
+@pytest.fixture
+def regrant(server):
+    """regrant(entity, grant, host) changes a grant (None: takes it away) of a running server, until the end of the test."""
+    before = copy.deepcopy(server.privileged_entities)
+
+    def change(entity: str, grant: dict | None, host: str = "capulet.lit"):
+        grants = copy.deepcopy(server.privileged_entities)
+        if grant is None:
+            grants[host].pop(entity, None)
+        else:
+            grants[host][entity] = grant
+        server.reconfigure(privileged_entities=grants)
+
+    yield change
+    server.reconfigure(privileged_entities=before)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ IQ_GRANTS = {
     "vcard-temp": "both",
 }
 
-#: What a server grants unless told otherwise. Nothing on montague.lit.
+#: The default grants. montague.lit grants nothing.
 PRIVILEGES = {
     "capulet.lit": {
         "pubsub.capulet.lit": {
@@ -498,7 +498,7 @@ class Prosody:
         self.lua("assert(modulemanager.unload(h, name))", h=host, name=name)
 
     def roster(self, jid: str) -> dict:
-        """What is stored of an account's roster: {contact: {...}}, the private rows left out."""
+        """The stored roster of an account: {contact: {...}}, without the private rows."""
         user, host = jid.split("@")
         stored = self.lua(
             "return (storagemanager.open(h, 'roster'):get(user))", h=host, user=user
@@ -584,7 +584,7 @@ class Prosody:
         return "\n".join(text.splitlines()[-lines:])
 
     def new_log(self) -> str:
-        """What the log (and the standard error stream) gained since the last call."""
+        """The text that the log (and the standard error stream) gained since the last call."""
         text = ""
         for path, name in ((self.log_file, "_log_read"), (self.directory / "stderr.log", "_stderr_read")):
             with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
@@ -646,7 +646,7 @@ def log_problems(text: str) -> list[str]:
     for entry in entries:
         parts = LOG_LINE.match(entry)
         if (parts and parts["level"] == "error") or PROBLEM.search(entry):
-            # What a peer sent is logged too, at debug, and may look like anything.
+            # Stanzas of peers are logged too, at debug, and may look like anything.
             if parts and parts["level"] == "debug" and "stack traceback:" not in entry:
                 continue
             found.append(entry)

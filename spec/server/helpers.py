@@ -1,4 +1,4 @@
-"""What several test files need beside the connections: archives, carbons, blocklists, raw bytes."""
+"""Helpers of several test files: archives, carbons, blocklists, wrapped answers, raw bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEEP = 70_000
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 
 
-#: What a payload may hold, and what must come out as it went in.
+#: A payload that must come out as it went in.
 NESTED = "<message xmlns='jabber:client' from='a@b.lit' to='c@d.lit' type='chat'><body>as it was</body></message>"
 
 PAYLOAD = f"""
@@ -35,7 +35,7 @@ def deep(levels: int = DEEP) -> str:
 
 
 def depth_of(element: ET.Element) -> int:
-    """How many elements are nested in the first child of each other; without recursion."""
+    """The number of elements nested in each other's first child; counted without recursion."""
     depth = 0
     while len(element):
         element = element[0]
@@ -152,7 +152,7 @@ def assert_wrapped(answer: ET.Element, *, account: str, entity: str, id: str, ty
 
 
 def loud_lines(server, since: int) -> list[str]:
-    """What the log says at info or above since it was so long, but for what the server does by itself."""
+    """Log messages at info or above since the log had this length, without the server's periodic ones."""
     lines = [line for level in ("info", "warn", "error") for line in server.log_lines(level, since=since)]
     return [line for line in lines if line != "Running periodic tasks"]
 

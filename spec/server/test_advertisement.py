@@ -1,4 +1,4 @@
-"""A1 to A3 and A5: who is told what it may do, when, how often and in which words."""
+"""A1 to A3 and A5: the advertisement of a component's permissions: when, how often, and in which words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def advertisements(component, version: int = 2) -> list:
     return [s for s in component.drain() if local(s) == "message" and s.find(tag) is not None]
 
 
-def plain(element) -> tuple:
+def comparable(element) -> tuple:
     """An element as a value that can be compared: name, attributes, text, children in order."""
-    return element.tag, dict(element.attrib), (element.text or "").strip(), [plain(child) for child in element]
+    return element.tag, dict(element.attrib), (element.text or "").strip(), [comparable(child) for child in element]
 
 
 def perm(access: str, *children, version: int = 2, **attributes) -> tuple:
@@ -42,13 +42,13 @@ def assert_privilege(message, perms: list[tuple], host: str = "capulet.lit", to:
     assert (message.get("from"), message.get("to")) == (host, to)
     assert message.get("id")
     expected = (f"{{urn:xmpp:privilege:{version}}}privilege", {}, "", perms)
-    assert [sort(plain(child)) for child in message] == [sort(expected)], text_of(message)
+    assert [sort(comparable(child)) for child in message] == [sort(expected)], text_of(message)
 
 
 @pytest.fixture(scope="module")
 def session_server():
     grants = {
-        # Everything, and every value once.
+        # Every permission, and every value once.
         "capulet.lit": {
             ENTITY: {"roster": "both", "message": "outgoing", "presence": "roster", "iq": NAMESPACES},
             "gateway.capulet.lit": {"roster": "get", "roster_push": False, "presence": "managed_entity"},
@@ -58,7 +58,7 @@ def session_server():
             "empty.lit": {},
             "late.lit": {"message": "outgoing"},
         },
-        # A second granting host, of other things to some of them.
+        # A second granting host, with other grants to some of them.
         "montague.lit": {
             ENTITY: {"roster": "get", "message": "none", "iq": {"urn:example:only": "get"}},
             "none.lit": {"message": "outgoing"},
@@ -86,7 +86,8 @@ def session_server():
 
 
 def test_a1_a2_everything_as_exact_xml(server):
-    """A1, A2: one <perm/> per granted access; roster with push; iq without type, its namespaces as siblings."""
+    """A1, A2: the advertisement holds one <perm/> per access; roster carries `push`; iq has no `type`, and its namespaces are
+    siblings."""
     component = server.component(ENTITY)
     told = {message.get("from"): message for message in advertisements(component)}
     assert set(told) == {"capulet.lit", "montague.lit"}
@@ -108,7 +109,7 @@ def test_a1_a2_everything_as_exact_xml(server):
 
 
 def test_a2_push_is_said_when_it_is_off_too(server):
-    """A2: explicit in either case; no pushes for who may only set."""
+    """A2: `roster` carries an explicit push='true' or push='false'; it is 'false' for an entity that may only set."""
     for domain, perms in {
         "gateway.capulet.lit": [perm("roster", type="get", push="false"), perm("presence", type="managed_entity")],
         "set.lit": [perm("roster", type="set", push="false")],
@@ -120,7 +121,7 @@ def test_a2_push_is_said_when_it_is_off_too(server):
 
 
 def test_a1_nothing_for_none_and_no_message_where_nothing_is_granted(server):
-    """A1: not even an empty one."""
+    """A1: an entity that a host grants nothing, named or not, gets no message of that host, not even an empty one."""
     assert advertisements(server.component("empty.lit")) == []
     assert server.component("stranger.lit").drain() == []
     messages = advertisements(server.component("none.lit"))
@@ -129,20 +130,20 @@ def test_a1_nothing_for_none_and_no_message_where_nothing_is_granted(server):
 
 
 def test_a1_clients_are_told_nothing(server):
-    """A1: an account that is granted nothing, on a granting host and on another."""
+    """A1: an account that is named nowhere gets no message, on a granting host and on another."""
     assert server.client("juliet@capulet.lit").drain() == []
     assert server.client("nurse@old.lit").drain() == []
 
 
 def test_a2_the_order_is_the_same_each_time(server, start_server):
-    """A2: on every connection, and on another server that has read the same in another order."""
+    """A2: the namespaces stand in a stable order, on every connection and on a server that read the same in another order."""
 
     def told(running):
         component = running.component(ENTITY)
         messages = [m for m in advertisements(component) if m.get("from") == "capulet.lit"]
         component.close()
         assert len(messages) == 1
-        return plain(messages[0][0])
+        return comparable(messages[0][0])
 
     first = told(server)
     assert told(server) == first
@@ -158,7 +159,7 @@ def test_a2_the_order_is_the_same_each_time(server, start_server):
 
 
 def test_a3_once_per_connection(server):
-    """A3: on authentication, again after a reconnect, and never twice."""
+    """A3: a component is told on authentication, again after a reconnect, and never twice."""
     first = server.component("late.lit")
     assert len(advertisements(first)) == 1
     assert advertisements(first) == []
@@ -171,7 +172,7 @@ def test_a3_once_per_connection(server):
 
 
 def test_a3_a_connection_that_replaces_another_is_told_and_the_old_one_not(server):
-    """A3: component_conflict_resolve = "kick_old"."""
+    """A3: with component_conflict_resolve = "kick_old" the new connection is told, and the old one is not."""
     old = server.component("late.lit")
     assert len(advertisements(old)) == 1
     new = server.component("late.lit")
@@ -181,7 +182,7 @@ def test_a3_a_connection_that_replaces_another_is_told_and_the_old_one_not(serve
 
 
 def test_a3_somebody_elses_connection_changes_nothing(server):
-    """A3: only the one who has just connected is told."""
+    """A3: only the component that has just authenticated is told."""
     component = server.component(ENTITY)
     assert len(advertisements(component)) == 2
     server.component("late.lit").sync()
@@ -191,7 +192,7 @@ def test_a3_somebody_elses_connection_changes_nothing(server):
 
 
 def test_a3_components_connected_before_the_module(start_server):
-    """A3: told when the module is loaded, once, by each host that grants something; others not."""
+    """A3: components that are connected when the module is loaded are told once, by each host that grants them something."""
     server = start_server(
         privileged_entities={**PRIVILEGES, "montague.lit": {ENTITY: {"message": "outgoing"}}},
         modules=(),
@@ -203,24 +204,24 @@ def test_a3_components_connected_before_the_module(start_server):
     server.load_module(host="capulet.lit")
     messages = advertisements(component)
     assert [m.get("from") for m in messages] == ["capulet.lit"]
-    late = plain(messages[0][0])
+    late = comparable(messages[0][0])
     server.load_module(host="montague.lit")
     assert [m.get("from") for m in advertisements(component)] == ["montague.lit"]
     stranger.expect_nothing()
 
-    # And it has what it was told.
+    # The component has the permissions that it was told.
     assert component.iq("get", "juliet@capulet.lit", "<query xmlns='jabber:iq:roster'/>").get("type") == "result"
 
-    # Who connects later is told the same, once.
+    # A component that connects later is told the same, once.
     component.close()
     messages = advertisements(server.component(ENTITY))
     assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
-    assert plain(next(m for m in messages if m.get("from") == "capulet.lit")[0]) == late
+    assert comparable(next(m for m in messages if m.get("from") == "capulet.lit")[0]) == late
 
 
 @pytest.mark.parametrize("order", ("before", "after"))
 def test_a3_with_privilege_in_the_component_section_too(start_server, order):
-    """A3: as the community module's README asks for it; told once all the same."""
+    """A3: the advertisement works whether or not "privilege" is enabled in the Component section too, and never comes twice."""
     server = start_server(
         host_options={ENTITY: {"modules_enabled": ["privilege"]}, "stranger.lit": {"modules_enabled": ["privilege"]}},
         without=("privilege",) if order == "after" else (),
@@ -241,20 +242,20 @@ def test_a3_with_privilege_in_the_component_section_too(start_server, order):
 
 
 def test_a3_a_reload_does_not_repeat_what_has_not_changed(server):
-    """A3: a reload advertises only what changed."""
+    """A3, C6: a reload advertises only what changed."""
     component = server.component(ENTITY)
     assert len(advertisements(component)) == 2
     for _ in range(3):
         server.reload_module()
     assert advertisements(component) == []
     component.close()
-    # And who connects afterwards is told once, not once per reload.
+    # A component that connects afterwards is told once, not once per reload.
     messages = advertisements(server.component(ENTITY))
     assert sorted(m.get("from") for m in messages) == ["capulet.lit", "montague.lit"]
 
 
 def test_a5_the_previous_namespace(server):
-    """A5: protocol = "1" advertises in urn:xmpp:privilege:1, and only there."""
+    """A5: `protocol = "1"` in the grant advertises in urn:xmpp:privilege:1, and only there."""
     component = server.component("old.capulet.lit")
     stanzas = component.drain()
     assert [namespace(s[0]) for s in stanzas] == ["urn:xmpp:privilege:1"]
@@ -271,7 +272,7 @@ def test_a5_the_previous_namespace(server):
 @pytest.mark.parametrize("domain", ("old.capulet.lit", "new.capulet.lit"))
 @pytest.mark.parametrize("version", (1, 2))
 def test_a5_forwarded_messages_are_accepted_in_either(server, domain, version):
-    """A5: whatever the grant advertises."""
+    """A5: forwarded messages are accepted in either namespace, whichever the grant advertises."""
     component = server.component(domain)
     juliet = server.client("juliet@capulet.lit")
     component.privileged_message(
@@ -283,7 +284,7 @@ def test_a5_forwarded_messages_are_accepted_in_either(server, domain, version):
 
 
 def test_a5_no_other_version_is_accepted(server):
-    """A5: of the namespaces there might be, two are known."""
+    """A5: a wrapper in a third namespace of the same form is not accepted."""
     component = server.component("old.capulet.lit")
     juliet = server.client("juliet@capulet.lit")
     component.privileged_message(message_from("nurse@old.lit", juliet.jid, body("Madam!")), to="old.lit", version=3)
@@ -292,7 +293,7 @@ def test_a5_no_other_version_is_accepted(server):
 
 
 def test_a1_a_component_may_be_told_by_the_host_it_is_no_part_of(start_server):
-    """A1: the domains have nothing to do with each other; the permission does not spread to other hosts."""
+    """A1: a grant does not need the component to be a subdomain of the host, and does not spread to other hosts."""
     server = start_server(privileged_entities={"montague.lit": {"stranger.lit": {"roster": "get"}}})
     stranger = server.component("stranger.lit")
     messages = advertisements(stranger)

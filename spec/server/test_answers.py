@@ -1,13 +1,14 @@
-"""Answers that cannot be relayed (Q7), whom an answer is for (Q6), answers about an account that goes, its own
-roster (Q3), and accounts that take time to be found."""
+"""Answers that cannot be relayed (Q7), the receiver of an answer (Q6), answers about an account that is deleted and about
+its own roster (Q3), and accounts whose lookup takes time."""
 
 from __future__ import annotations
 
 import pytest
 
 from harness import IQ_GRANTS, Prosody
-from helpers import PING, archive, assert_refused, bodies, deep, grants, watcher
-from wire import NS, RawComponent, body, error_of, inner_iq, local, message_from, text_of
+from helpers import PING, archive, assert_refused, deep, grants, watcher
+from wire import NS, body, error_of, inner_iq, local, message_from, text_of
+from words import answer, echo, is_request, messages, privileged_message, send_privileged_iq
 
 PUBSUB, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
 JULIET, NURSE, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
@@ -29,35 +30,14 @@ def session_server():
         yield running
 
 
-# Clients send these as components do.
-send_privileged_iq = RawComponent.send_privileged_iq
-privileged_message = RawComponent.privileged_message
-
-
-def echo(content: str = "") -> str:
-    return f"<echo xmlns='urn:example:echo'>{content}</echo>"
-
-
-def is_request(stanza) -> bool:
-    return local(stanza) == "iq" and stanza.get("type") in ("get", "set") and stanza.find("{urn:example:echo}echo") is not None
-
-
-def answer(peer, request, content: str = "", type_: str = "result"):
-    peer.send(f"<iq type='{type_}' id='{request.get('id')}' from='{request.get('to')}' to='{request.get('from')}'>{content}</iq>")
-
-
 def is_answer(id_: str):
     return lambda s: local(s) == "iq" and s.get("id") == id_ and s.get("type") in ("result", "error")
-
-
-def messages(peer) -> list:
-    return [s for s in peer.drain() if local(s) == "message"]
 
 
 # Q7
 
 DEEP_ANSWERS = {
-    "result": ("result", echo(deep(TOO_DEEP))),
+    "result": ("result", echo(content=deep(TOO_DEEP))),
     "error": (
         "error",
         "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
@@ -69,37 +49,37 @@ DEEP_ANSWERS = {
 @pytest.mark.parametrize("entity", ["component", "bot", "bot without presence"])
 @pytest.mark.parametrize("type_, content", DEEP_ANSWERS.values(), ids=DEEP_ANSWERS)
 def test_q7_a_deep_answer_from_a_component(server, gateway, entity, type_, content):
-    """Q7: "an answer that cannot be relayed (nested too deeply to be written, say) is answered
-    wait/internal-server-error; nothing is left half changed, and nothing bounces to a third party"."""
+    """Q7: an answer that is nested too deeply to be written is answered `wait/internal-server-error`; nothing is left half
+    changed, and nothing bounces to a third party."""
     if entity == "component":
         peer = server.component(PUBSUB)
     else:
         peer = server.client(BOT, presence=entity == "bot", smacks=True)
     id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     gateway.drain()
     answer(gateway, request, content, type_)
     got = peer.expect(is_answer(id_), timeout=20)
     assert_refused(got, "wait", "internal-server-error", "deep")
     assert got.get("from") == JULIET
     gateway.expect_nothing()
-    # Nothing is left behind: it is answered once, and the next one is answered.
+    # No trace is left: the request is answered once, and the next one is answered.
     answer(gateway, request, echo())
     gateway.sync()
     peer.expect_nothing(is_answer(id_))
     id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-    answer(gateway, gateway.expect(is_request), echo("again"))
+    answer(gateway, gateway.expect(is_request()), echo(content="again"))
     assert inner_iq(peer.expect(is_answer(id_))).findtext("{urn:example:echo}echo") == "again"
 
 
 @pytest.mark.parametrize("entity", ["component", "bot"])
 def test_q7_where_the_depth_begins_to_be_too_much(server, gateway, entity):
-    """Q7: whatever the depth, the answer is the service's or that error."""
+    """Q7: at each depth the entity gets the service's answer or `wait/internal-server-error`."""
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT, smacks=True)
     kinds = set()
     for levels in (30_000, 40_000, 60_000, *range(71_300, 71_440, 7), 71_500, 72_000):
         id_ = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-        answer(gateway, gateway.expect(is_request), echo(deep(levels)))
+        answer(gateway, gateway.expect(is_request()), echo(content=deep(levels)))
         got = peer.expect(is_answer(id_), timeout=20)
         kinds.add(got.get("type"))
         assert got.get("type") == "result" or error_of(got)[1] == "internal-server-error", error_of(got)
@@ -129,7 +109,7 @@ end);
 @pytest.mark.parametrize("entity", ["component", "bot"])
 @pytest.mark.parametrize("ahead", [False, True], ids=["answer", "ahead of the answer"])
 def test_q7_a_deep_answer_of_the_server_itself(server, entity, ahead):
-    """Q7: also where it comes at once, or is a message ahead of the answer: an answer without it would be incomplete."""
+    """Q7: the rule also holds for an immediate answer, and for a message that belongs to the answer and comes before it."""
     server.lua(SERVICE, levels=100_000, ahead=ahead)
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT, smacks=True)
     id_ = send_privileged_iq(peer, "get", JULIET, echo(), to="capulet.lit")
@@ -143,7 +123,7 @@ def test_q7_a_deep_answer_of_the_server_itself(server, entity, ahead):
 @pytest.mark.parametrize("to", ["component", "client", "offline", "nobody", "self"])
 @pytest.mark.parametrize("entity", ["component", "host"])
 def test_q7_a_deep_message_is_sent_to_nobody_by_halves(server, component, gateway, juliet, romeo, to, entity):
-    """Q7, M1: a message that cannot be written is neither archived nor delivered, and the entity is told."""
+    """Q7, M1: a message that cannot be written is neither archived nor delivered, and the entity gets an error."""
     to = {"component": GATEWAY, "client": romeo.jid, "offline": BENVOLIO, "nobody": "x@montague.lit", "self": JULIET}[to]
     sender = JULIET if entity == "component" else "capulet.lit"
     gateway.sync()
@@ -158,7 +138,7 @@ def test_q7_a_deep_message_is_sent_to_nobody_by_halves(server, component, gatewa
 
 @pytest.mark.parametrize("levels", [30_000, 50_000, 60_000])
 def test_q7_a_deep_message_arrives_or_is_refused(component, romeo, levels):
-    """Q7, M1: the server copies a message on its way, which may fail at a smaller depth. Then nobody gets it."""
+    """Q7, M1: the server may fail to copy a message at a smaller depth; then nobody gets the message."""
     content = f"<x xmlns='y'>{deep(levels)}</x>"
     id_ = component.privileged_message(message_from(JULIET, romeo.jid, content, type_="headline"))
     component.sync()
@@ -169,11 +149,11 @@ def test_q7_a_deep_message_arrives_or_is_refused(component, romeo, levels):
 
 
 def test_q7_a_deep_request_is_sent_to_nobody(component, gateway, romeo):
-    """Q7: the same for an IQ that cannot be written."""
+    """Q7: an IQ that cannot be written is sent to nobody, and the entity gets an error."""
     gateway.sync()
     gateway.drain()
     for to in (GATEWAY, romeo.jid):
-        answered = component.privileged_iq("get", JULIET, echo(deep(TOO_DEEP)), to=to, timeout=20)
+        answered = component.privileged_iq("get", JULIET, echo(content=deep(TOO_DEEP)), to=to, timeout=20)
         assert_refused(answered, "wait", "internal-server-error")
     gateway.expect_nothing()
     romeo.expect_nothing("iq")
@@ -185,65 +165,65 @@ def test_q7_a_deep_request_is_sent_to_nobody(component, gateway, romeo):
 @pytest.mark.parametrize("presence", [False, True])
 @pytest.mark.parametrize("how", ["closed", "cut off", "replaced"])
 def test_q6_the_next_session_of_a_resource_gets_no_old_answers(server, gateway, presence, how):
-    """Q6: "nothing is leaked when either side disconnects, an entity's client without presence included"."""
+    """Q6: nothing is leaked when either side disconnects, an entity's client without presence included."""
     bot = server.client(BOT, resource="same", presence=presence)
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY, id="first")
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     if how == "closed":
         bot.close()
     elif how == "cut off":
         bot.abort()
         server.wait_until("return not prosody.full_sessions['tybalt@capulet.lit/same']")
     again = server.client(BOT, resource="same", presence=presence)
-    answer(gateway, request, echo("for somebody else"))
+    answer(gateway, request, echo(content="for somebody else"))
     gateway.sync()
     again.expect_nothing(is_answer(id_))
     id_ = send_privileged_iq(again, "get", JULIET, echo(), to=GATEWAY, id="second")
-    answer(gateway, gateway.expect(is_request), echo("mine"))
+    answer(gateway, gateway.expect(is_request()), echo(content="mine"))
     assert inner_iq(again.expect(is_answer(id_))).findtext("{urn:example:echo}echo") == "mine"
     gateway.expect_nothing(lambda s: s.get("type") == "error")
 
 
 @pytest.mark.parametrize("presence", [False, True])
 def test_q6_a_resumed_session_gets_its_answers(server, gateway, presence):
-    """Q6: a connection that is resumed is the same session."""
+    """Q6: a session that is resumed gets the answers to its requests."""
     bot = server.client(BOT, resource="same", presence=presence)
     bot.send(f"<enable xmlns='{NS['sm']}' resume='true'/>")
     token = bot.expect("enabled").get("id")
     bot.sync()
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY)
     bot.sync()
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     bot.abort()
     server.wait_until("return prosody.full_sessions['tybalt@capulet.lit/same'].hibernating ~= nil")
-    answer(gateway, request, echo("late"))
+    answer(gateway, request, echo(content="late"))
     gateway.sync()
     resumed = server.client(BOT, presence=False, roster=False, resume=(token, bot.sm_handled))
     assert inner_iq(resumed.expect(is_answer(id_))).findtext("{urn:example:echo}echo") == "late"
 
 
 def test_c6_a_revoked_grant_ends_the_requests_of_a_client_without_presence(start_server):
-    """C6: "what was revoked stops working immediately"."""
+    """C6: a revoked grant stops working immediately, also for the requests in flight of a client without presence."""
     server = start_server(privileged_entities=GRANTS)
     bot, gateway = server.client(BOT, presence=False), server.component(GATEWAY)
     id_ = send_privileged_iq(bot, "get", JULIET, echo(), to=GATEWAY)
-    request = gateway.expect(is_request)
+    request = gateway.expect(is_request())
     server.reconfigure(privileged_entities=grants())
     assert bot.expect(is_answer(id_)).get("type") == "error"
-    answer(gateway, request, echo("secret"))
+    answer(gateway, request, echo(content="secret"))
     gateway.sync()
     bot.expect_nothing(is_answer(id_))
 
 
 def test_c6_an_account_that_leaves_the_scope_takes_its_requests_along(start_server):
-    """C6, C7: what is in flight for an account out of scope is given up, what is for another goes on."""
+    """C6, C7: requests in flight for an account that leaves the scope are given up; those for other accounts go on."""
     server = start_server(privileged_entities=GRANTS)
     component, gateway = server.component(PUBSUB), server.component(GATEWAY)
     ids = [component.send_privileged_iq("get", account, echo(), to=GATEWAY) for account in (JULIET, NURSE)]
-    requests = [gateway.expect(is_request) for _ in ids]
+    requests = [gateway.expect(is_request()) for _ in ids]
     server.reconfigure(privileged_entities=grants(accounts=["nurse"]))
     for request in requests:
-        answer(gateway, request, echo("x"))
+        answer(gateway, request, echo(content="x"))
     assert [component.expect(is_answer(id_)).get("type") for id_ in ids] == ["error", "result"]
 
 
@@ -256,16 +236,16 @@ REMOVE = f"<query xmlns='{REGISTER}'><remove/></query>"
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("to", [None, JULIET, "capulet.lit"])
 def test_q3_the_answer_to_a_deletion_is_the_real_one(server, gateway, entity, online, to):
-    """Q3, Q4: the account's own client is told that its account is deleted, and so is the entity."""
+    """Q3, Q4: where the request deletes the account, its own client is told so, and the entity gets the server's answer."""
     peer = server.component(PUBSUB) if entity == "component" else server.client(BOT)
     juliet = server.client(JULIET) if online else None
     waiting = send_privileged_iq(peer, "get", JULIET, echo(), to=GATEWAY)
-    gateway.expect(is_request)
+    gateway.expect(is_request())
     id_ = send_privileged_iq(peer, "set", JULIET, REMOVE, to=to)
     got = peer.expect(is_answer(id_))
     assert got.get("type") == "result", text_of(got)
     assert inner_iq(got).get("type") == "result"
-    # What else was asked in its name is given up.
+    # The other request in its name is given up.
     assert_refused(peer.expect(is_answer(waiting)), "cancel", "service-unavailable")
     peer.expect_nothing(is_answer(id_))
     assert not server.lua("return (usermanager.user_exists('juliet', 'capulet.lit'))")
@@ -276,7 +256,7 @@ def test_q3_the_answer_to_a_deletion_is_the_real_one(server, gateway, entity, on
 
 
 def test_q3_a_deletion_that_fails_is_answered_so(server, component):
-    """Q3: and the account is still there."""
+    """Q3: where the deletion fails, the entity gets that error, and the account still exists."""
     server.lua(
         """
         local users = hosts["capulet.lit"].users;
@@ -309,7 +289,7 @@ def items(iq) -> dict:
 @pytest.mark.parametrize("online", [True, False])
 @pytest.mark.parametrize("to", [None, JULIET])
 def test_q3_the_accounts_own_roster(server, component, online, to):
-    """Q3: "exactly as if the account had sent it": get and set, also while the account is offline."""
+    """Q3: a roster get and set in a wrapper act exactly as if the account had sent them, also while it is offline."""
     juliet = server.client(JULIET) if online else None
     other = server.component(GATEWAY)
     other.sync()
@@ -352,7 +332,7 @@ def test_q3_the_accounts_own_roster(server, component, online, to):
     ],
 )
 def test_q3_a_wrong_set_of_the_own_roster(server, component, online, content, condition):
-    """Q3: refused as the account's own client is."""
+    """Q3: a wrong roster set in a wrapper is refused as one of the account's own client is."""
     if online:
         server.client(JULIET)
     got = component.privileged_iq("set", JULIET, roster_query(content))
@@ -362,7 +342,7 @@ def test_q3_a_wrong_set_of_the_own_roster(server, component, online, content, co
 
 @pytest.mark.parametrize("online", [True, False])
 def test_q3_a_set_of_the_own_roster_that_cannot_be_saved(server, component, online):
-    """Q3: is answered so, and nothing has changed."""
+    """Q3: a roster set in a wrapper that cannot be saved is answered with an error, and nothing has changed."""
     if online:
         server.client(JULIET)
     server.put_roster_item(JULIET, CONTACT, name="before", subscription="both")
@@ -376,7 +356,7 @@ def test_q3_a_set_of_the_own_roster_that_cannot_be_saved(server, component, onli
 
 
 def test_r5_a_contact_removed_while_offline_is_told(server, component, stranger):
-    """Q3, R5: a removal cancels the subscriptions, as the account's own does."""
+    """Q3, R5: a removal cancels the subscriptions towards the contact, as the account's own removal does."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     stranger.drain()
     got = component.privileged_iq("set", JULIET, roster_query(f"<item jid='{CONTACT}' subscription='remove'/>"))
@@ -410,12 +390,12 @@ def waits(server):
 
 
 def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
-    """L7, M1: "stanzas leave in the order they came", where each account has to be looked up first."""
+    """L7, M1: stanzas leave in the order they came, also where each account has to be looked up first."""
     bot, peer = slow.client(BOT), slow.component("peer.lit")
     for number in range(3):
         account = (JULIET, NURSE)[number % 2]
         privileged_message(bot, message_from(account, "peer.lit", body(f"m{number}")))
-        send_privileged_iq(bot, "get", account, echo(f"q{number}"), to="peer.lit")
+        send_privileged_iq(bot, "get", account, echo(content=f"q{number}"), to="peer.lit")
         bot.send_message("peer.lit", body(f"p{number}"))
     bot.sync()
     seen = []
@@ -424,7 +404,7 @@ def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
         if local(stanza) != "presence":
             seen.append(stanza[0].text)
     assert seen == [f"{kind}{number}" for number in range(3) for kind in "mqp"]
-    # Somebody who does not exist is refused after the lookup as before.
+    # An account that does not exist is refused after the lookup as before.
     id_ = privileged_message(bot, message_from("nobody@capulet.lit", "peer.lit", body("x")))
     assert_refused(bot.expect("message", id=id_), "auth", "forbidden")
     id_ = send_privileged_iq(bot, "get", "nobody@capulet.lit", echo(), to="peer.lit")
@@ -432,7 +412,8 @@ def test_l7_m1_a_bot_waits_for_the_lookup_and_order_is_kept(slow):
 
 
 def test_l7_a_component_is_told_to_try_again(slow):
-    """L7: a component's stanza cannot wait. It is refused so that it can be sent again, and then the answer is there."""
+    """L7: a component's stanza cannot wait for the lookup of an account. It is refused with "try again", and succeeds the next
+    time."""
     component, peer = slow.component(PUBSUB), slow.component("peer.lit")
     slow.lua("prosody.spec_slow = {}")
     id_ = component.privileged_message(message_from(JULIET, "peer.lit", body("one")))
@@ -442,7 +423,7 @@ def test_l7_a_component_is_told_to_try_again(slow):
     component.privileged_message(message_from(JULIET, "peer.lit", body("two")))
     component.send_privileged_iq("get", NURSE, echo(), to="peer.lit")
     assert peer.expect("message").findtext("{*}body") == "two"
-    assert peer.expect(is_request).get("from") == NURSE
+    assert peer.expect(is_request()).get("from") == NURSE
     # An account that is online is known.
     slow.client(BOT)
     component.privileged_message(message_from(BOT, "peer.lit", body("three")))
@@ -455,7 +436,8 @@ def test_l7_a_component_is_told_to_try_again(slow):
 
 
 def test_l7_a_roster_get(slow):
-    """L7: the same for a roster."""
+    """L7: a component's roster get for an account that has to be looked up is refused with "try again"; a bot's waits and is
+    answered."""
     bot, component = slow.client(BOT), slow.component(PUBSUB)
     slow.lua("prosody.spec_slow = {}")
     assert_refused(component.iq("get", NURSE, roster_query()), "wait", "internal-server-error", "again")
@@ -466,7 +448,7 @@ def test_l7_a_roster_get(slow):
 
 
 def test_l7_r11_roster_sets(slow):
-    """L7, R11: sets of a bot wait for the lookup, keep their order and are saved; a component is told to try again."""
+    """L7, R11: a bot's roster sets wait for the lookup, keep their order and are saved; a component is told to try again."""
     bot, component = slow.client(BOT), slow.component(PUBSUB)
 
     def contact(number: int) -> str:
@@ -487,7 +469,8 @@ def test_l7_r11_roster_sets(slow):
 
 
 def test_p7_a_message_ahead_of_an_answer_for_a_client_that_is_gone(server):
-    """P7, Q6: it neither comes back to the account as an error nor waits for the next client of the bot."""
+    """P7, Q6: a message that comes before an answer does not bounce to the account, nor wait for the bot's next client, where
+    the bot's client is gone."""
     bot, juliet = server.client(BOT, presence=False), watcher(server)
     # The archive answers in pieces; the client goes between the question and the pieces.
     server.lua(
@@ -511,7 +494,8 @@ def test_p7_a_message_ahead_of_an_answer_for_a_client_that_is_gone(server):
     "meanwhile", ["nothing", "reload", "unload", "revoked", "deleted", "bot deleted", "bot gone"]
 )
 def test_l7_what_was_judged_before_the_lookup_is_judged_again(slow, kind, meanwhile):
-    """L7, L1, C6: the world may be another one when the lookup is done."""
+    """L7, L1, C6: a stanza that waited for a lookup is judged again, since grant, module or sender may have changed
+    meanwhile."""
     bot, peer = slow.client(BOT), slow.component("peer.lit")
     peer.sync()
     peer.drain()
@@ -521,7 +505,7 @@ def test_l7_what_was_judged_before_the_lookup_is_judged_again(slow, kind, meanwh
     elif kind == "roster":
         id_ = bot.send_iq("get", JULIET, roster_query())
     else:
-        id_ = send_privileged_iq(bot, "get", JULIET, echo("sent"), to="peer.lit")
+        id_ = send_privileged_iq(bot, "get", JULIET, echo(content="sent"), to="peer.lit")
     waits(slow)
     if meanwhile == "reload":
         slow.reload_module()
@@ -552,7 +536,8 @@ def test_l7_what_was_judged_before_the_lookup_is_judged_again(slow, kind, meanwh
 
 
 def test_l6_a_provider_that_raises(slow):
-    """L6, L7: fails closed, and whoever causes it does not fill the log."""
+    """L6, L7: an authentication provider that raises makes the stanza fail closed, and the sender cannot fill the log with
+    it."""
     component = slow.component(PUBSUB)
     slow.lua("hosts['capulet.lit'].users.user_exists = function () error('no directory today'); end")
     since = len(slow.log())
@@ -566,7 +551,7 @@ def test_l6_a_provider_that_raises(slow):
 
 
 def test_c2_a_slow_lookup_of_an_entity(start_server):
-    """C2: an entity that nobody has registered is warned of, however long it takes to find out."""
+    """C2: an entity that nobody has registered gets a `warn`, however long the lookup takes."""
     server = start_server(
         authentication="spec_slow", privileged_entities={"capulet.lit": {"ghost@montague.lit": {"roster": "get"}, BOT: {"roster": "get"}}},
         accounts=(BOT,), without=("privilege",),

@@ -1,5 +1,5 @@
-"""What no grant covers: speaking with another's authority (M8) and administering the server (N1); and grants to
-names that nobody has."""
+"""Things that no grant covers: speaking with another's authority (M8) and administering the server (N1); and grants to
+accounts that do not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 
 from harness import ACCOUNTS, Lua, PASSWORD, Prosody
 from helpers import assert_refused, grants
-from wire import Disconnected, RawComponent, body, error_of, local, message_from, payload
+from wire import Disconnected, body, error_of, message_from, payload
+from words import messages, privileged_message
 
 PUBSUB, GATEWAY, ROOMS = "pubsub.capulet.lit", "gateway.capulet.lit", "rooms.capulet.lit"
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
@@ -40,10 +41,6 @@ def session_server():
         yield running
 
 
-def messages(peer) -> list:
-    return [s for s in peer.drain() if local(s) == "message"]
-
-
 # M8: the host's word
 
 ADVERTISED = "<privilege xmlns='urn:xmpp:privilege:%s'><perm access='roster' type='both'/></privilege>"
@@ -57,7 +54,7 @@ DELEGATED = "<delegation xmlns='urn:xmpp:delegation:%s'><delegated namespace='ja
 )
 @pytest.mark.parametrize("entity", [PUBSUB, "none.lit"])
 def test_m8_the_host_advertises_nothing_for_an_entity(server, gateway, juliet, entity, forged):
-    """M8: "<privilege/> and <delegation/> in a message of the host itself" are refused, also with accounts = {}."""
+    """M8: `<privilege/>` and `<delegation/>` in a message of the host itself are refused, also with `accounts = {}`."""
     component = server.component(entity)
     gateway.sync()
     gateway.drain()
@@ -111,7 +108,7 @@ FORGED = {
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 @pytest.mark.parametrize("to", [None, JULIET, "resource", "JULIET@capulet.lit"])
 def test_m8_an_account_tells_itself_nothing_of_the_servers(component, juliet, to, forged):
-    """M8: "archive results in a message to the account itself; carbons to the account itself"."""
+    """M8: archive results and carbons in a message to the account itself are refused."""
     to = juliet.jid if to == "resource" else to
     id_ = component.privileged_message(message_from(JULIET, to, forged))
     component.sync()
@@ -121,7 +118,7 @@ def test_m8_an_account_tells_itself_nothing_of_the_servers(component, juliet, to
 
 @pytest.mark.parametrize("name", ["archive", "received from others"])
 def test_m8_others_are_not_asked_to_believe(component, nurse, name):
-    """M8, M1: what would only be believed from one's own account goes to others as any payload."""
+    """M8, M1: a payload that is believed only from the own account is sent to others like any payload."""
     component.privileged_message(message_from(JULIET, nurse.jid, FORGED[name], id="n"))
     assert nurse.expect("message", id="n").get("from") == JULIET
 
@@ -137,20 +134,20 @@ def test_m8_others_are_not_asked_to_believe(component, nurse, name):
 )
 @pytest.mark.parametrize("to", [None, JULIET])
 def test_m8_the_carbons_of_a_gateway(component, server, juliet, to, copy):
-    """M8: "but those Spectrum2 makes (<sent/> of a message from the account to the entity's own domain, <received/> of
-    one from there)"."""
+    """M8: the carbons that Spectrum2 makes are not refused: `<sent/>` of a message from the account to the entity's own domain,
+    `<received/>` of one from there."""
     component.privileged_message(message_from(JULIET, to, copy, id="copy"))
     got = juliet.expect("message", id="copy")
     assert got.findtext(".//{jabber:client}body") == "copied"
     component.expect_nothing("message", type="error")
     # A bot has no domain of its own, so none of these are its.
     bot = server.client(BOT)
-    id_ = RawComponent.privileged_message(bot, message_from(JULIET, to, copy))
+    id_ = privileged_message(bot, message_from(JULIET, to, copy))
     assert_refused(bot.expect("message", id=id_), "modify", "not-acceptable")
 
 
 def test_m8_deep_and_wide(component, juliet):
-    """M8, L2: looked for at a fixed depth, however deep or wide the rest is."""
+    """M8, L2: the refused elements are looked for at a fixed depth, however deep or wide the rest is."""
     for content in (
         "<sent xmlns='urn:xmpp:carbons:2'>" + "<a>" * 60_000 + "</a>" * 60_000 + "</sent>",
         "<a/>" * 60_000 + ARCHIVED % 2,
@@ -162,7 +159,8 @@ def test_m8_deep_and_wide(component, juliet):
 
 @pytest.mark.parametrize("namespace", ["jabber:iq:roster", "urn:xmpp:blocking"])
 def test_m8_no_pushes_to_the_accounts_own_clients(server, component, juliet, namespace):
-    """M8: a roster push is believed because it comes from the account's own bare JID, and so is one of the blocklist."""
+    """M8: a set of `jabber:iq:roster` or `urn:xmpp:blocking` to a client of the account itself is refused, since the client
+    would take it for a push."""
     payload = {
         "jabber:iq:roster": "<query xmlns='jabber:iq:roster'><item jid='mallory@stranger.lit' subscription='both'/></query>",
         "urn:xmpp:blocking": "<unblock xmlns='urn:xmpp:blocking'/>",
@@ -184,7 +182,7 @@ def change_password(username: str, password: str = "taken over") -> str:
 )
 @pytest.mark.parametrize("to", [None, "capulet.lit", "own"])
 def test_n1_no_account_that_administers_anything_is_taken_over(server, component, account, to):
-    """N1: an account that administers any host of the server keeps its password and is not deleted."""
+    """N1: a set of `jabber:iq:register` is refused in the name of an account that administers any host of the server."""
     if account == PARIS:
         if server.version < (13,):
             pytest.skip("no roles before Prosody 13")
@@ -196,12 +194,12 @@ def test_n1_no_account_that_administers_anything_is_taken_over(server, component
         assert_refused(answer, "auth", "forbidden", "administer")
     assert server.lua("return usermanager.get_password(u, 'capulet.lit')", u=username) == PASSWORD
     server.client(account)
-    # What changes nothing is granted as it is to anybody.
+    # A get, which changes nothing, is granted as it is for any account.
     assert component.privileged_iq("get", account, f"<query xmlns='{REGISTER}'/>", to=to).get("type") == "result"
 
 
 def test_n1_a_secondary_role_counts(server, component):
-    """N1: an account that can assume an administrative role administers (13)."""
+    """N1: an account that can assume an administrative role counts as administrator (13)."""
     if server.version < (13,):
         pytest.skip("no roles before Prosody 13")
     server.lua("assert(usermanager.add_user_secondary_role('paris', 'capulet.lit', 'prosody:admin'))")
@@ -209,7 +207,7 @@ def test_n1_a_secondary_role_counts(server, component):
 
 
 def test_n1_an_ordinary_account_is_what_the_grant_is_about(server, component):
-    """N1, Q3: the password of an account that administers nothing is changed, as by its client."""
+    """N1, Q3: an account that administers nothing may have its password changed, as by its client."""
     assert component.privileged_iq("set", JULIET, change_password("juliet", "new")).get("type") == "result"
     assert server.lua("return usermanager.get_password('juliet', 'capulet.lit')") == "new"
     with pytest.raises(Disconnected):
@@ -224,8 +222,8 @@ def warned(server, name: str, since: int = 0) -> list[str]:
 
 
 def test_c2_an_entity_that_nobody_has_registered(start_server):
-    """C2, L7: an entity that is an account which does not exist is warned of at load, by name, once for each reading of
-    the configuration; the account may be of any host, also one that is activated later."""
+    """C2, L7: an entity that is an account which does not exist gets one `warn` for each reading of the configuration; the
+    account may be of any host, also of one that is activated later."""
     grant = {"roster": "get"}
     entities = {"ghost@capulet.lit": grant, "ghost@montague.lit": grant, "ghost@zz.lit": grant, NURSE: grant, ROMEO: grant}
     entities["nothing@capulet.lit"] = {}
@@ -252,7 +250,7 @@ def test_c2_an_entity_that_nobody_has_registered(start_server):
 
 
 def test_c2_an_entity_of_a_host_that_is_activated_later(start_server):
-    """C2: the account is looked up when its host is there."""
+    """C2: an entity's account is looked up as soon as its host is active."""
     server = start_server(
         hosts=("capulet.lit", "montague.lit", "zz.lit"), without=("privilege",),
         privileged_entities={"capulet.lit": {"ghost@zz.lit": {"roster": "get"}}},
@@ -265,8 +263,8 @@ def test_c2_an_entity_of_a_host_that_is_activated_later(start_server):
 
 
 def test_n1_the_rooms_of_others_are_not_administered(start_server):
-    """N1: on Prosody 0.12 an account that administers the rooms component owns every room, so an entity that is granted
-    muc#owner would destroy the rooms of others in its name. A room of the account's own is still its own."""
+    """N1: an account that administers the rooms service owns every room on Prosody 0.12. Requests of `muc#owner` to rooms of
+    others are refused in its name; a room of its own is still its own."""
     owner = "http://jabber.org/protocol/muc#owner"
     server = start_server(muc=True, host_options={ROOMS: {"admins": [TYBALT]}}, privileged_entities=grants(iq={owner: "set"}))
     romeo, component = server.client(ROMEO), server.component(PUBSUB)
@@ -276,5 +274,5 @@ def test_n1_the_rooms_of_others_are_not_administered(start_server):
     romeo.iq("set", room, f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>")
     destroy = f"<query xmlns='{owner}'><destroy/></query>"
     assert error_of(component.privileged_iq("set", TYBALT, destroy, to=room))[:2] == ("auth", "forbidden")
-    # Asked in the name of somebody who administers nothing, the rooms answer.
+    # In the name of an account that administers nothing, the rooms answer.
     assert payload(component.privileged_iq("set", "juliet@capulet.lit", destroy, to=room)).tag.endswith("}privilege")

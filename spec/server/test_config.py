@@ -1,7 +1,6 @@
-"""C1 to C5 and C7: what the configuration grants, and what is said about its mistakes.
+"""C1 to C5 and C7: the grants of a configuration, and the log lines about its mistakes.
 
-One server whose hosts each have another configuration; a component sees by its advertisements, and by
-what it may do, what came of them.
+Each host of one server has another configuration. A component reads its grants from the advertisements, and tries them out.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ ENTITY = "pubsub.capulet.lit"
 ECHO = "urn:example:echo"
 PING = "urn:xmpp:ping"
 
-#: A grant without mistakes, and what is advertised of it.
+#: A grant without mistakes, and its advertisement.
 GOOD = {
     "roster": "get",
     "message": "outgoing",
@@ -43,7 +42,7 @@ def perms_but(*lost: str, **other) -> dict:
 
 @dataclass
 class Mistake:
-    """A configuration of a host, what is granted in spite of it, and the words of each log line."""
+    """A host's configuration with a mistake, the grant that is left, and the words of each log line."""
 
     config: object
     perms: dict | None
@@ -163,7 +162,7 @@ MISTAKES = {
         GOOD_PERMS,
         [("iq", "urn:xmpp:privilege:2"), ("iq", "urn:xmpp:privilege:1"), ("iq", "urn:xmpp:privilege:99")],
     ),
-    # Scope: what cannot be read covers nobody, see COVERED
+    # Scope: an unreadable list covers nobody, see COVERED
     "accounts-string": Mistake(changed(accounts="juliet"), None, [("accounts", "juliet", "list")]),
     "accounts-keys": Mistake(changed(accounts={"juliet": True}), None, [("accounts",)]),
     "accounts-invalid": Mistake(
@@ -299,7 +298,7 @@ COVERED = {
 
 
 def without_underscores(config):
-    """`except` is no name Python takes as a keyword."""
+    """Python does not take `except` as a keyword argument, so the grants here write `except_`."""
     if isinstance(config, dict):
         return {key.rstrip("_"): without_underscores(value) for key, value in config.items()}
     return config
@@ -320,14 +319,14 @@ def session_server():
         without=("bookmarks", "mam", "pep", "vcard4", "vcard_legacy", "smacks", "csi_simple", "carbons", "blocklist"),
     )
     with running:
-        # The errors of the start are what is tested here.
+        # The errors of the start are tested here, so they are not faults.
         running.new_log()
         yield running
 
 
 @pytest.fixture(scope="module")
-def advertised(session_server) -> dict:
-    """What one connection of the component was told: {host: [permissions, ...]}."""
+def told_by_host(session_server) -> dict:
+    """The advertisements that one connection of the component got: {host: [permissions, ...]}."""
     component = session_server.component(ENTITY)
     found = {}
     for stanza in component.drain():
@@ -369,8 +368,9 @@ def assert_lines(lines: list[str], expected: list[tuple], always: tuple):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, advertised, name):
-    """C2 to C5: the line names host, entity, option, what was found and what is allowed."""
+def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, told_by_host, name):
+    """C2: a mistake makes that permission "none", the rest of the grant stands, and one line names host, entity, option, the
+    value found and the values allowed. C3 to C5 are among the mistakes."""
     mistake, host = MISTAKES[name], f"{name}.lit"
     source = f"{host}:privilege"
     if name == "endless":
@@ -381,21 +381,23 @@ def test_c2_each_mistake_is_one_line_and_costs_that_permission_only(server, adve
         assert_lines(server.log_lines("error", source), mistake.errors, always)
         assert_lines(server.log_lines("warn", source), mistake.warnings, always)
     if name not in COVERED:
-        assert advertised.get(host, []) == ([] if mistake.perms is None else [mistake.perms])
+        assert told_by_host.get(host, []) == ([] if mistake.perms is None else [mistake.perms])
 
 
 @pytest.mark.parametrize("name", CORRECT)
-def test_c1_nothing_is_said_about_a_correct_configuration(server, advertised, name):
+def test_c1_nothing_is_said_about_a_correct_configuration(server, told_by_host, name):
+    """C1: a correct configuration is accepted unchanged; no line of level `warn` or `error` is about it."""
     config, perms = CORRECT[name]
     host = f"{name}.lit"
     assert server.log_lines("error", f"{host}:privilege") == []
-    # Accounts are made when the server has started; test_authority.py has what is said of missing ones.
+    # Accounts are made when the server has started; test_authority.py has the warnings about missing ones.
     assert [line for line in server.log_lines("warn", f"{host}:privilege") if "does not exist" not in line] == []
     if name not in COVERED:
-        assert advertised.get(host, []) == ([] if perms is None else [perms])
+        assert told_by_host.get(host, []) == ([] if perms is None else [perms])
 
 
 def test_c2_a_value_cannot_forge_a_log_line(server):
+    """C2: a line names the value found, and a line break in the value does not begin a line of its own."""
     assert server.log_lines(source="forged.lit:privilege") == []
 
 
@@ -410,7 +412,7 @@ def test_c2_every_host_loads(server, component):
 
 
 def test_c2_problems_are_logged_at_the_start_and_never_again(server, component):
-    """C2: one line each, whoever connects and whatever is asked."""
+    """C2: each problem is one log line at the start, whoever connects and whatever is asked later."""
     before = len(server.log())
     component.sync()
     server.component("gateway.capulet.lit").sync()
@@ -422,7 +424,7 @@ def test_c2_problems_are_logged_at_the_start_and_never_again(server, component):
 
 @pytest.mark.parametrize("name", ("roster-value", "roster-boolean", "roster-table", "roster-function", "grant-string", "option-boolean"))
 def test_c2_what_was_not_understood_is_not_allowed(component, name):
-    """C2: fails closed in deed, not only in what is advertised."""
+    """C2: a permission that was not understood is refused on the wire, and not only left out of the advertisement."""
     for type_ in ("get", "set"):
         query = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit'/></query>"
         answer = component.iq(type_, f"juliet@{name}.lit", query)
@@ -430,7 +432,7 @@ def test_c2_what_was_not_understood_is_not_allowed(component, name):
 
 
 def test_c4_privileges_do_not_nest(server, component):
-    """C4: what was rejected from the configuration is refused on the wire."""
+    """C4: an IQ permission for `urn:xmpp:privilege:*` that the configuration names is refused on the wire."""
     server.add_account("juliet@c4.lit")
     nested = "<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='get' id='x'><ping xmlns='urn:xmpp:ping'/></iq></privileged_iq>"
     answer = component.privileged_iq("get", "juliet@c4.lit", nested, to="juliet@c4.lit")
@@ -443,7 +445,8 @@ def roster_item(jid="contact@stranger.lit"):
 
 @pytest.mark.parametrize("name", COVERED)
 def test_c7_accounts_and_except_limit_roster_message_and_iq_alike(server, component, gateway, name):
-    """C7: an account outside is one for which nothing was granted; so is one that cannot be read (C2)."""
+    """C7: `accounts` and `except` limit every permission: for an account outside, or with an unreadable list, nothing is
+    granted."""
     host = f"{name}.lit"
     may_set = name.startswith(("c7", "c5")) or COVERED[name]
     for user in ("juliet", "nurse"):
@@ -474,7 +477,7 @@ def test_c7_accounts_and_except_limit_roster_message_and_iq_alike(server, compon
 
 
 def test_c7_an_account_outside_and_an_unknown_one_look_the_same(component):
-    """C7: whether an account outside the grant exists is not told."""
+    """C7: an account outside the grant and one that does not exist get the same answers."""
 
     def told(user):
         answers = [
@@ -518,7 +521,8 @@ README_EXAMPLE = Lua(
 
 
 def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
-    """C1: with "privilege" enabled in the Component section, as its README asks for."""
+    """C1: the example of the community module's README works unchanged, with "privilege" enabled in the Component section as it
+    asks for."""
     server = start_server(
         hosts=("yourdomain.tld", "capulet.lit"),
         accounts=("nurse@yourdomain.tld", "juliet@capulet.lit"),
@@ -526,7 +530,7 @@ def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
         host_options={"pubsub.yourdomain.tld": {"modules_enabled": ["privilege"]}},
         privileged_entities={"yourdomain.tld": README_EXAMPLE},
     )
-    # Nobody of montaigu.lit can be one, which is said; it is not an error.
+    # No account of montaigu.lit can exist here. That is a warning, not an error.
     warnings = [w for w in server.log_lines("warn", "yourdomain.tld:privilege") if "does not exist" not in w]
     assert len(warnings) == 1 and "romeo@montaigu.lit" in warnings[0] and "yourdomain.tld" in warnings[0]
 
@@ -556,7 +560,7 @@ def test_c1_the_example_of_the_community_module_works_unchanged(start_server):
 
 
 def test_c1_a_global_option_holds_for_every_host(start_server):
-    """C1: as any option, it may stand in the global section; a host's own replaces it."""
+    """C1: `privileged_entities` in the global section holds for every host, and a host's own replaces it."""
     server = start_server(
         privileged_entities={"montague.lit": {ENTITY: {"message": "outgoing"}}},
         options={"privileged_entities": {ENTITY: GOOD}},

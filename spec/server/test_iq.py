@@ -29,48 +29,21 @@ from helpers import (
     payload_of,
     relayed_message,
 )
-from wire import NS, RawComponent, body, error_of, inner_iq, local, message_from, new_id, text_of
+from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from words import COMMANDS, answer, echo, iq_wrapper, is_request, privileged_message, send_privileged_iq, word_of
 
 JULIET, NURSE, ROMEO, ADMIN = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit", "admin@capulet.lit"
 ENTITY, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
 
 DISCO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
-COMMANDS = "http://jabber.org/protocol/commands"
-
-
-def echo(word: object = "") -> str:
-    return f"<echo xmlns='urn:example:echo' word={quoteattr(str(word))}/>"
-
-
-def word_of(iq: ET.Element) -> str | None:
-    found = iq.find("{urn:example:echo}echo")
-    return None if found is None else found.get("word")
-
-
-def is_request(word: object = None):
-    """A request of ours that has arrived where it was sent to."""
-    return lambda s: (
-        local(s) == "iq" and s.get("type") in ("get", "set") and word_of(s) is not None
-        and (word is None or word_of(s) == str(word))
-    )
-
-
-def answer(connection, request: ET.Element, content: str = "", type_: str = "result", **attributes):
-    """Answers a request from the address it was sent to."""
-    attributes.setdefault("from_", request.get("to"))
-    connection.send_iq(type_, request.get("from"), content, id=request.get("id"), **attributes)
 
 
 def outer_answers(component) -> list[ET.Element]:
-    """All answers that have come to the component's privileged IQs, its own pings' apart."""
+    """All answers to the component's privileged IQs that have come, without those to its own pings."""
     return [s for s in component.drain() if local(s) == "iq" and s.get("type") in ("result", "error")]
 
 
 # Q1: what is forbidden
-
-
-def iq_wrapper(content: str) -> str:
-    return f"<privileged_iq xmlns='urn:xmpp:privilege:2'>{content}</privileged_iq>"
 
 
 def inner(content: str = echo(), xmlns: str | None = "jabber:client", **attributes) -> str:
@@ -92,7 +65,7 @@ FORBIDDEN_TARGETS = {
 @pytest.mark.parametrize("to", FORBIDDEN_TARGETS.values(), ids=FORBIDDEN_TARGETS)
 @pytest.mark.parametrize("type_", ["get", "set"])
 def test_q1_wrong_address(component, gateway, to, type_):
-    """Q1: the wrapper must be sent to the bare JID of an existing account of the granting host."""
+    """Q1: a wrapper is forbidden unless it is sent to the bare JID of an existing account of the granting host."""
     got = component.privileged_iq(type_, to, echo(), to=GATEWAY)
     assert_refused(got, "auth", "forbidden", "bare|account|exist|resource|user")
     assert (got.get("from"), got.get("to")) == (to, ENTITY)
@@ -101,7 +74,7 @@ def test_q1_wrong_address(component, gateway, to, type_):
 
 @pytest.mark.parametrize("type_", ["get", "set"])
 def test_q1_a_client_never_sees_a_wrapper(component, gateway, juliet, type_):
-    """Q1: sent to the full JID of somebody online it is refused, and his client has not got it."""
+    """Q1: a wrapper sent to a full JID is refused, and never reaches the client."""
     got = component.privileged_iq(type_, juliet.jid, echo(), to=GATEWAY)
     assert_refused(got, "auth", "forbidden", "bare|full|resource")
     juliet.expect_nothing("iq")
@@ -109,7 +82,7 @@ def test_q1_a_client_never_sees_a_wrapper(component, gateway, juliet, type_):
 
 
 def test_q1_account_of_a_host_that_grants_nothing(component, gateway, romeo):
-    """Q1: montague.lit has granted nothing, neither for a bare nor for a full JID nor for itself."""
+    """Q1: a wrapper to an account of a host that grants nothing, bare or full, or to that host, is forbidden."""
     for to in (ROMEO, romeo.jid, "montague.lit", "nobody@montague.lit"):
         got = component.privileged_iq("get", to, echo(), to=GATEWAY)
         assert got.get("type") == "error", text_of(got)
@@ -121,7 +94,7 @@ def test_q1_account_of_a_host_that_grants_nothing(component, gateway, romeo):
 
 @pytest.mark.parametrize("scope", [{"accounts": ["juliet"]}, {"except": ["nurse"]}, {"accounts": []}], ids=str)
 def test_q1_out_of_scope(start_server, scope):
-    """Q1, C7: an account outside the scope is forbidden; one inside it is not."""
+    """Q1, C7: a wrapper for an account outside the scope is forbidden; one for an account inside is not."""
     server = start_server(privileged_entities=grants(**scope))
     component, nurse = server.component(), server.client(NURSE)
     assert_refused(component.privileged_iq("get", NURSE, PING, to="capulet.lit"), "auth", "forbidden")
@@ -168,7 +141,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize(("type_", "content", "text"), FORBIDDEN.values(), ids=FORBIDDEN)
 def test_q1_forbidden(component, gateway, juliet, type_, content, text):
-    """Q1: auth/forbidden, with a text naming the rule; nothing is sent to anybody."""
+    """Q1: the refusal is `auth/forbidden` with a text that names the rule broken, and nothing is sent to anybody."""
     got = component.iq(type_, JULIET, iq_wrapper(content))
     assert_refused(got, "auth", "forbidden", text)
     assert (got.get("from"), got.get("to")) == (JULIET, ENTITY)
@@ -186,7 +159,7 @@ def test_q1_an_outer_answer_is_no_request(component, gateway, juliet, type_):
 
 
 def test_q1_from_in_any_case_is_the_account(component, gateway):
-    """Q1, M5: inner `from` is compared, and sent, in its normalised form."""
+    """Q1, M5: the inner `from` is compared, and sent, in its normalised form."""
     component.send_iq("get", "JULIET@capulet.LIT", iq_wrapper(inner(from_="Juliet@Capulet.Lit", to="Gateway.CAPULET.lit")))
     request = gateway.expect(is_request())
     assert (request.get("from"), request.get("to")) == (JULIET, GATEWAY)
@@ -194,7 +167,7 @@ def test_q1_from_in_any_case_is_the_account(component, gateway):
 
 @pytest.mark.parametrize("to", ["@", "a@b@c", "romeo@", "@montague.lit", "", "romeo@montague.lit/"])
 def test_q1_inner_to_that_is_no_address(component, gateway, to):
-    """Q1, M5: an invalid inner `to` is jid-malformed."""
+    """Q1, M5: an invalid inner `to` is `jid-malformed`."""
     got = component.iq("get", JULIET, iq_wrapper(inner(to=to)))
     assert_refused(got, "modify", "jid-malformed")
 
@@ -219,7 +192,7 @@ BAD_REQUESTS = {
 
 @pytest.mark.parametrize(("content", "text"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 def test_q2_malformed(component, gateway, juliet, content, text):
-    """Q2: modify/bad-request, with a text that says what is wrong; nothing is sent to anybody."""
+    """Q2: a malformed wrapper is `modify/bad-request`, with a text that says what is wrong, and nothing is sent to anybody."""
     got = component.iq("get", JULIET, content)
     assert_refused(got, "modify", "bad-request", text)
     assert (got.get("from"), got.get("to")) == (JULIET, ENTITY)
@@ -252,7 +225,7 @@ def test_q2_deeply_nested_in_place_of_the_envelope(component, where, refusal):
 
 
 def test_q3_ping_to_the_server(component):
-    """Q3: a service of the server."""
+    """Q3: a ping in a wrapper reaches the server and is answered."""
     id_ = new_id()
     got = component.privileged_iq("get", JULIET, PING, to="capulet.lit", id=id_, inner_id="ping")
     found = assert_wrapped(got, account=JULIET, entity=ENTITY, id=id_, type_="result")
@@ -262,7 +235,7 @@ def test_q3_ping_to_the_server(component):
 @pytest.mark.parametrize("to", [None, JULIET, "Juliet@CAPULET.lit"])
 @pytest.mark.parametrize("online", [False, True])
 def test_q3_personal_eventing(component, server, to, online):
-    """Q3: publish to the account's own node and read it, with `to` absent and the own bare JID."""
+    """Q3: an item published to the account's own node can be read, with `to` absent or the account's bare JID."""
     juliet = server.client(JULIET) if online else None
     publish = (
         "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:example:mood'><item id='now'>"
@@ -279,7 +252,7 @@ def test_q3_personal_eventing(component, server, to, online):
 
 
 def test_q3_owner_of_the_node(component, romeo):
-    """Q3: the account is the owner of its nodes: it may configure them, and others then read them."""
+    """Q3: personal eventing sees the account as owner of its nodes: it may open them, and others then read them."""
     publish = (
         "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:example:tune'><item id='now'>"
         "<tune xmlns='urn:example:tune'>lark</tune></item></publish><publish-options><x xmlns='jabber:x:data' type='submit'>"
@@ -306,7 +279,7 @@ def test_q3_upload_slot(component, juliet):
 
 
 def test_q3_private_storage(component, juliet):
-    """Q3: what is stored for the account is what its client reads."""
+    """Q3: private storage that is set in a wrapper is read by the account's own client."""
     store = "<query xmlns='jabber:iq:private'><x xmlns='urn:example:x'>kept</x></query>"
     assert component.privileged_iq("set", JULIET, store).get("type") == "result"
     read = "<query xmlns='jabber:iq:private'><x xmlns='urn:example:x'/></query>"
@@ -316,7 +289,7 @@ def test_q3_private_storage(component, juliet):
 
 
 def test_q3_vcard(component, nurse):
-    """Q3: the account's vcard is set, and read as another account."""
+    """Q3: a vCard that is set in a wrapper is the account's, and another account reads it."""
     vcard = "<vCard xmlns='vcard-temp'><FN>Juliet</FN></vCard>"
     assert component.privileged_iq("set", JULIET, vcard).get("type") == "result"
     ask = "<vCard xmlns='vcard-temp'/>"
@@ -327,7 +300,7 @@ def test_q3_vcard(component, nurse):
 @pytest.mark.parametrize("account", [JULIET, "tybalt@capulet.lit"], ids=["online", "offline"])
 @pytest.mark.parametrize("type_", ["get", "set"])
 def test_q3_a_component_answers(component, gateway, juliet, account, type_):
-    """Q3, Q4: the component sees a request of the account and its answer comes back, payloads intact."""
+    """Q3, Q4: a component sees a request of the account, and its answer comes back, payloads intact."""
     content = f"<echo xmlns='urn:example:echo' word=''>{PAYLOAD}</echo>"
     sent = payload_of(ET.fromstring(content))
     id_ = component.send_privileged_iq(type_, account, content, to="x@gateway.capulet.lit/res", inner_id="a & b")
@@ -367,7 +340,7 @@ def test_q3_the_entity_itself_and_the_accounts_own_client(component, juliet):
 
 
 def test_q3_remote_domain(start_server):
-    """Q3: a user of another server answers."""
+    """Q3: a user of another server gets the request and answers it."""
     veronica = start_server(s2s=True)
     mantua = start_server(hosts=("mantua.lit",), accounts=("balthasar@mantua.lit",), s2s=True, privileged_entities={})
     veronica.reconfigure(s2s_targets={"mantua.lit": mantua.s2s_port})
@@ -380,7 +353,7 @@ def test_q3_remote_domain(start_server):
     got = component.expect("iq", id=id_)
     found = assert_wrapped(got, account=JULIET, entity=ENTITY, id=id_, type_="result")
     assert (found.get("from"), found.get("id"), word_of(found)) == (balthasar.jid, "remote", "heard")
-    # What a privileged IQ of theirs would be here: a stranger's.
+    # A privileged IQ of the remote user is a stranger's here.
     answer_to_stranger = balthasar.iq("get", JULIET, iq_wrapper(inner()))
     assert error_of(answer_to_stranger)[:2] == ("auth", "forbidden")
 
@@ -419,7 +392,7 @@ SAME_AS_THE_CLIENT = {
 
 @pytest.mark.parametrize(("type_", "to", "content"), SAME_AS_THE_CLIENT.values(), ids=SAME_AS_THE_CLIENT)
 def test_q3_same_answer_as_the_client_gets(component, juliet, type_, to, content):
-    """Q3, Q4: results and errors, of local services and routed, equal what the account's own client is told."""
+    """Q3, Q4: results and errors, of local services and routed, equal those that the account's own client gets."""
     own = juliet.iq(type_, to, content)
     id_ = new_id()
     got = component.privileged_iq(type_, JULIET, content, to=to, id=id_, inner_id="same")
@@ -433,7 +406,7 @@ def test_q3_same_answer_as_the_client_gets(component, juliet, type_, to, content
 
 
 def test_q3_the_accounts_blocklist(component, gateway, juliet):
-    """Q3: what the account has blocked it cannot ask."""
+    """Q3: an IQ to a contact that the account has blocked is not sent."""
     block(juliet, GATEWAY)
     got = component.privileged_iq("get", JULIET, echo(), to=GATEWAY)
     assert error_of(got)[:2] == ("cancel", "not-acceptable")
@@ -442,7 +415,7 @@ def test_q3_the_accounts_blocklist(component, gateway, juliet):
 
 
 def test_q3_the_targets_blocklist(component, romeo):
-    """Q3: who has blocked the account is not asked."""
+    """Q3: an IQ does not reach a target that has blocked the account."""
     block(romeo, JULIET)
     got = component.privileged_iq("get", JULIET, echo(), to=romeo.jid)
     assert error_of(got)[:2] == ("cancel", "service-unavailable")
@@ -450,7 +423,7 @@ def test_q3_the_targets_blocklist(component, romeo):
 
 
 def test_q3_filters_of_other_modules(component, gateway, server):
-    """Q3: pre-iq hooks see it with the account's session."""
+    """Q3: pre-iq hooks see the IQ with the account's session."""
     server.lua(
         """
         hook("capulet.lit", "pre-iq/host", function (event)
@@ -488,7 +461,7 @@ def test_q3_archive_query(component, juliet):
 
 
 def test_q3_archive_query_of_an_offline_account(component):
-    """Q3: likewise while nobody is online."""
+    """Q3: the archive is read in the same way while the account is offline."""
     component.privileged_message(message_from("tybalt@capulet.lit", ROMEO, body("kept")))
     got = component.privileged_iq("set", "tybalt@capulet.lit", "<query xmlns='urn:xmpp:mam:2'/>", to="tybalt@capulet.lit")
     assert got.get("type") == "result"
@@ -508,13 +481,13 @@ def test_n2_not_the_rights_of_an_administrator(start_server):
         got = component.privileged_iq("set", account, list_users, to="capulet.lit")
         assert got.get("type") == "error", text_of(got)
         assert error_of(got)[:2] == ("auth", "forbidden")
-    # What everybody may, an account may; and an administrator's account is otherwise an account.
+    # Public commands are allowed, and an administrator's account is an ordinary account for other requests.
     assert component.privileged_iq("set", JULIET, uptime, to="capulet.lit").get("type") == "result"
     assert component.privileged_iq("get", ADMIN, PING, to="capulet.lit").get("type") == "result"
 
 
 def test_q3_ordinary_rights_remain(component, gateway, romeo):
-    """Q3: a privileged entity's plain IQs are routed as any component's, and others' to it."""
+    """Q3: plain IQs of and to a privileged entity are routed as those of any component."""
     id_ = component.send_iq("get", romeo.jid, echo("plain"))
     request = romeo.expect(is_request("plain"))
     assert (request.get("from"), request.get("id")) == (ENTITY, id_)
@@ -526,7 +499,7 @@ def test_q3_ordinary_rights_remain(component, gateway, romeo):
 
 
 def test_q3_deeply_nested_payload(component, gateway):
-    """Q3, L2: 70,000 nested elements go there and come back."""
+    """Q3, L2: a payload of 70,000 nested elements goes there and comes back."""
     id_ = component.send_privileged_iq("get", JULIET, f"<echo xmlns='urn:example:echo' word=''>{deep()}</echo>", to=GATEWAY)
     request = gateway.expect(is_request(), timeout=20)
     assert depth_of(request) == DEEP + 1
@@ -536,7 +509,7 @@ def test_q3_deeply_nested_payload(component, gateway):
 
 
 def test_q3_order_with_a_message_sent_after_it(component, gateway):
-    """Q3, M1: an IQ leaves before what was sent after it, and storage sees requests in order."""
+    """Q3, M1: an IQ leaves before a stanza that was sent after it, and storage sees requests in order."""
     gateway.drain()
     for number in range(20):
         component.send_privileged_iq("get", JULIET, echo(number), to=GATEWAY)
@@ -587,7 +560,7 @@ def test_q4_routed_error(component, gateway, form):
 
 
 def test_q4_local_error(component):
-    """Q4: so is an error of the server's own."""
+    """Q4: an error of a local service is copied beside the forwarded original too."""
     id_ = new_id()
     got = component.privileged_iq(
         "get", JULIET, DISCO.replace("/>", " node='none'/>"), to="capulet.lit", id=id_, inner_id="none"
@@ -598,7 +571,7 @@ def test_q4_local_error(component):
 
 
 def test_q4_the_same_id_outside_and_inside(component, gateway):
-    """Q4: slixmpp uses one id for both."""
+    """Q4: the answer has both ids also where they are equal, as slixmpp makes them."""
     component.send_privileged_iq("get", JULIET, echo(), to=GATEWAY, id="both", inner_id="both")
     answer(gateway, gateway.expect(is_request()), echo("x"))
     got = component.expect("iq", id="both")
@@ -607,7 +580,7 @@ def test_q4_the_same_id_outside_and_inside(component, gateway):
 
 @pytest.mark.parametrize("id_", ["", " ", "\u2603", "a'b\"c<d>&", "x" * 3000], ids=["empty", "space", "unicode", "markup", "long"])
 def test_q4_ids_come_back_as_they_were(component, gateway, id_):
-    """Q4: whatever the entity has chosen as its inner id."""
+    """Q4: the inner id comes back exactly as the entity gave it."""
     outer = component.send_privileged_iq("get", JULIET, echo(), to=GATEWAY, inner_id=id_)
     answer(gateway, gateway.expect(is_request()), echo("x"))
     assert inner_iq(component.expect("iq", id=outer)).get("id") == id_
@@ -656,7 +629,7 @@ async def test_q4_slixmpp_nested_error(server, monkeypatch, to, condition, type_
 
 
 async def test_q4_slixmpp_refusal_has_no_nested_error(server, monkeypatch):
-    """Q1, Q4: what the server itself refuses is no answer of a target."""
+    """Q1, Q4: a refusal of the server itself has no forwarded answer of a target."""
     fix_error_namespace(monkeypatch)
     async with slix.component(server) as component:
         server.delete_account(JULIET)
@@ -670,7 +643,7 @@ async def test_q4_slixmpp_refusal_has_no_nested_error(server, monkeypatch):
 
 
 def test_q5_same_inner_id_for_two_accounts(component, gateway):
-    """Q5: answered in reverse, each account's answer comes back as that account's."""
+    """Q5: equal inner ids for two accounts never mix, also where the answers come in reverse order."""
     first = component.send_privileged_iq("get", JULIET, echo("juliet"), to=GATEWAY, inner_id="same")
     second = component.send_privileged_iq("get", NURSE, echo("nurse"), to=GATEWAY, inner_id="same")
     requests = [gateway.expect(is_request(word)) for word in ("juliet", "nurse")]
@@ -682,7 +655,7 @@ def test_q5_same_inner_id_for_two_accounts(component, gateway):
 
 
 def test_q5_same_inner_id_twice_for_one_account(component, gateway):
-    """Q5: to one target, at the same time; even with the same outer id nothing is lost."""
+    """Q5: equal inner ids to one target at the same time never mix; even with an equal outer id nothing is lost."""
     outer = [component.send_privileged_iq("get", JULIET, echo(n), to=GATEWAY, inner_id="same") for n in range(2)]
     requests = [gateway.expect(is_request(n)) for n in range(2)]
     assert requests[0].get("id") != requests[1].get("id")
@@ -699,7 +672,7 @@ def test_q5_same_inner_id_twice_for_one_account(component, gateway):
 
 
 def test_q5_same_ids_by_two_entities(component, gateway, romeo):
-    """Q5: each entity gets its own answer."""
+    """Q5: equal ids by two entities never mix."""
     entities = {"pubsub": component, "gateway": gateway}
     for name, entity in entities.items():
         entity.send_privileged_iq("get", JULIET, echo(name), to=romeo.jid, inner_id="same", id="outer")
@@ -713,7 +686,7 @@ def test_q5_same_ids_by_two_entities(component, gateway, romeo):
 
 
 def test_q5_same_inner_id_to_two_targets(component, gateway, romeo):
-    """Q5: each target's answer is its own."""
+    """Q5: equal inner ids to two targets never mix."""
     first = component.send_privileged_iq("get", JULIET, echo("g"), to=GATEWAY, inner_id="same")
     second = component.send_privileged_iq("get", JULIET, echo("r"), to=romeo.jid, inner_id="same")
     answer(romeo, romeo.expect(is_request("r")), echo("from romeo"))
@@ -792,7 +765,8 @@ def test_q5_a_second_answer_changes_nothing(component, gateway, juliet):
 
 
 def test_q5_odd_answers(component, gateway):
-    """Q5: an answer without an id, one with children it should not have, and one without any."""
+    """Q5: an answer with an empty or a wrong id changes nothing; one with two children, with none, or an error without a
+    condition is relayed."""
     id_ = component.send_privileged_iq("get", JULIET, echo(), to=GATEWAY)
     request = gateway.expect(is_request())
     gateway.send(f"<iq type='result' from='{GATEWAY}' to='{JULIET}' id=''/>")
@@ -811,7 +785,7 @@ def test_q5_odd_answers(component, gateway):
 
 
 def test_q5_five_thousand_in_flight(component, gateway):
-    """Q5, Q6: 5,000 requests of two accounts, answered in random order, each answer to its request."""
+    """Q5, Q6: 5,000 requests of two accounts, answered in random order, each get their own answer."""
     count = 5000
     accounts = (JULIET, NURSE)
     ids = [
@@ -837,7 +811,8 @@ def test_q5_five_thousand_in_flight(component, gateway):
 
 
 def test_q6_ten_thousand_by_default(start_server):
-    """Q6: 10,000 requests in flight; the next is refused until one is answered; each entity has its own."""
+    """Q6: an entity may have 10,000 requests in flight; beyond it `wait/resource-constraint` comes until one is answered; each
+    entity has its own limit."""
     server = start_server(log_level="warn")
     component, gateway, stranger = server.component(), server.component(GATEWAY), server.component("stranger.lit")
     for number in range(10_000):
@@ -859,7 +834,7 @@ def test_q6_ten_thousand_by_default(start_server):
 
 @pytest.mark.parametrize("how", ["host", "global"])
 def test_q6_configured_limit(start_server, how):
-    """Q6: privilege_iq_limit; what the server answers itself does not stay in flight."""
+    """Q6: `privilege_iq_limit` sets the limit; a request that the server answers itself does not stay in flight."""
     options = {"privilege_iq_limit": 3}
     server = start_server(**({"host_options": {"capulet.lit": options}} if how == "host" else {"options": options}))
     component, gateway = server.component(), server.component(GATEWAY)
@@ -882,7 +857,8 @@ def test_q6_configured_limit(start_server, how):
 
 
 def test_q6_timeout(start_server):
-    """Q6: no answer within privilege_iq_timeout; a late one is nothing, and the place is free again."""
+    """Q6: no answer within `privilege_iq_timeout` is `wait/remote-server-timeout`; a late answer changes nothing, and the place
+    is free again."""
     server = start_server(options={"privilege_iq_timeout": 1, "privilege_iq_limit": 2})
     component, gateway = server.component(), server.component(GATEWAY)
     ids = [component.send_privileged_iq("get", account, echo(account), to=GATEWAY, inner_id="late") for account in (JULIET, NURSE)]
@@ -905,7 +881,8 @@ def test_q6_timeout(start_server):
 
 @pytest.mark.parametrize("how", ["close", "abort", "replaced"])
 def test_q6_the_entity_goes(start_server, how):
-    """Q6: its requests are forgotten: the next connection gets none of the answers and has all places."""
+    """Q6: nothing is leaked when the entity disconnects: its next connection gets none of the old answers and has all
+    places."""
     server = start_server(options={"privilege_iq_limit": 3})
     component, gateway = server.component(), server.component(GATEWAY)
     gateway.drain()
@@ -939,7 +916,7 @@ def test_q6_the_entity_goes(start_server, how):
 
 
 def test_q6_the_entity_is_gone_when_it_is_answered(component, gateway, server):
-    """Q6: nobody is there to be told, and nobody else is."""
+    """Q6: where the entity is gone when the answer comes, nobody is told."""
     component.send_privileged_iq("get", JULIET, echo(), to=GATEWAY)
     request = gateway.expect(is_request())
     component.close()
@@ -949,7 +926,7 @@ def test_q6_the_entity_is_gone_when_it_is_answered(component, gateway, server):
 
 
 def test_q6_the_target_goes(start_server):
-    """Q6: a target that disconnects does not answer: the requests time out and leave nothing behind."""
+    """Q6: a target that disconnects does not answer; the requests time out and leave nothing behind."""
     server = start_server(options={"privilege_iq_timeout": 1, "privilege_iq_limit": 1})
     component, gateway, romeo = server.component(), server.component(GATEWAY), server.client(ROMEO)
     for target, to in ((gateway, GATEWAY), (romeo, romeo.jid)):
@@ -962,7 +939,8 @@ def test_q6_the_target_goes(start_server):
 
 
 def test_q6_the_account_goes(start_server):
-    """Q6, L7: an account deleted while its request is in flight; its place is free again at the latest in time."""
+    """Q6, L7: where an account is deleted while its request is in flight, the place is free again after the timeout at the
+    latest."""
     server = start_server(options={"privilege_iq_timeout": 1, "privilege_iq_limit": 1})
     component, gateway = server.component(), server.component(GATEWAY)
     id_ = component.send_privileged_iq("get", JULIET, echo("last"), to=GATEWAY)
@@ -971,7 +949,7 @@ def test_q6_the_account_goes(start_server):
     assert_refused(component.privileged_iq("get", JULIET, echo("ghost"), to=GATEWAY), "auth", "forbidden")
     answer(gateway, request, echo("too late"))
     gateway.sync()
-    # Whatever it is told, it is told once.
+    # Any answer will do, but there is only one.
     component.expect("iq", id=id_, timeout=8)
     id_ = component.send_privileged_iq("get", NURSE, echo("next"), to=GATEWAY)
     answer(gateway, gateway.expect(is_request("next")), echo("fine"))
@@ -980,7 +958,7 @@ def test_q6_the_account_goes(start_server):
 
 
 def test_q6_reload_with_requests_in_flight(start_server):
-    """Q6, L1: a reload neither raises nor leaves an entity without an answer for ever."""
+    """Q6, L1: a reload neither raises an error nor leaves a request unanswered for ever."""
     server = start_server(options={"privilege_iq_timeout": 1})
     component, gateway = server.component(), server.component(GATEWAY)
     id_ = component.send_privileged_iq("get", JULIET, echo("before"), to=GATEWAY)
@@ -1007,10 +985,6 @@ def bots_server(start_server):
 
 
 # Clients send these as components do.
-send_privileged_iq = RawComponent.send_privileged_iq
-privileged_message = RawComponent.privileged_message
-
-
 def privileged_iq(client, *arguments, **options) -> ET.Element:
     id_ = send_privileged_iq(client, *arguments, **options)
     return client.expect(lambda s: local(s) == "iq" and s.get("id") == id_ and s.get("type") in ("result", "error"))
@@ -1036,7 +1010,7 @@ def test_q4_an_account_as_the_entity(bots_server):
     answer(romeo, romeo.expect(is_request("whom")), echo("me"), from_=None)
     assert word_of(inner_iq(bot.expect("iq", id=id_))) == "me"
     bot.sync()
-    # One more than there has been would end the stream; so does this, if one was not counted.
+    # The server has counted exactly these stanzas: it accepts this acknowledgement, and one more ends the stream.
     bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled}'/>")
     bot.sync()
     bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled + 1}'/>")
@@ -1045,7 +1019,7 @@ def test_q4_an_account_as_the_entity(bots_server):
 
 
 def test_q6_an_account_as_the_entity_goes(bots_server):
-    """Q6: what a resource has asked is forgotten with it; another resource gets none of its answers."""
+    """Q6: the requests of a resource are forgotten with it; another resource gets none of its answers."""
     server = bots_server
     bot, gateway = server.client(BOT, resource="first"), server.component(GATEWAY)
     for number in range(3):

@@ -8,15 +8,15 @@ import copy
 import pytest
 
 from harness import Prosody
-from watching import advertised, is_push, item, pushed, pushes, query, settle, timers, told
+from helpers import PING
+from watching import advertised, is_push, pushed, pushes, settle, timers, told
 from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from words import FORBIDDEN, client_set, item, query
 
 JULIET, NURSE, TYBALT, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "bot@capulet.lit"
 ROMEO, LADY = "romeo@montague.lit", "lady@mantua.lit"
 CONTACT = "x@stranger.lit"
 PUBSUB, GATEWAY = "pubsub.capulet.lit", "gateway.capulet.lit"
-FORBIDDEN = ("auth", "forbidden")
-PING = "<ping xmlns='urn:xmpp:ping'/>"
 ECHO = "<x xmlns='urn:example:echo'/>"
 
 IQS = {"urn:xmpp:ping": "get", "urn:example:echo": "both", "jabber:iq:private": "both"}
@@ -49,32 +49,8 @@ def session_server():
         yield running
 
 
-@pytest.fixture
-def regrant(server):
-    """regrant(entity, grant, host) changes a grant (None: takes it away) of a running server, until the end of the test."""
-
-    def change(entity: str, grant: dict | None, host: str = "capulet.lit"):
-        grants = copy.deepcopy(server.privileged_entities)
-        if grant is None:
-            grants[host].pop(entity, None)
-        else:
-            grants[host][entity] = grant
-        server.reconfigure(privileged_entities=grants)
-
-    yield change
-    server.reconfigure(privileged_entities=GRANTS)
-
-
-# Words of this file
-
-
 def without(*accesses: str) -> dict:
     return {access: value for access, value in ALL.items() if access not in accesses}
-
-
-def client_set(client, *items: str):
-    answer = client.iq("set", None, query(*items))
-    assert answer.get("type") == "result", text_of(answer)
 
 
 def send_as(entity, account: str, to: str, text: str, host: str = "capulet.lit") -> str:
@@ -100,7 +76,7 @@ def error_to(entity, id_: str) -> tuple:
 
 
 def may(server, entity, witness, account: str = JULIET) -> set[str]:
-    """What an entity can do now, tried out: of message, get, set, iq. The witness is a client that messages go to."""
+    """Tries out which of message, get, set and iq an entity may use now. Messages go to the client `witness`."""
     host = account.split("@")[1]
     found = set()
     id_ = send_as(entity, account, witness.jid, "may I?", host)
@@ -133,7 +109,7 @@ def hooks(server) -> dict:
 
 
 def test_a4_told_on_initial_presence(server):
-    """A4: each resource, at its full JID, once, and not before."""
+    """A4: each resource is told once, on its initial presence and not before, at its full JID."""
     first = server.client(BOT, presence=False)
     assert advertised(first) == []
     first.send_presence()
@@ -151,7 +127,7 @@ def test_a4_told_on_initial_presence(server):
 
 
 def test_a4_who_is_granted_nothing_is_told_nothing(server):
-    """A4: neither who is not named, nor who is named with nothing, nor the same name on another host."""
+    """A4: accounts that are named nowhere or with nothing get nothing, and so does the same name on another host."""
     server.add_account("bot@mantua.lit")
     for account in (JULIET, "refused@capulet.lit", LADY, "bot@mantua.lit"):
         client = server.client(account)
@@ -161,16 +137,16 @@ def test_a4_who_is_granted_nothing_is_told_nothing(server):
 
 
 def test_a4_an_account_of_another_host(server):
-    """A4: told by the host that grants something, and it has that and no more."""
+    """A4: an account of another host is told by the granting host, and has that grant and no more."""
     romeo = server.client(ROMEO)
     assert advertised(romeo) == [("capulet.lit", {"roster": "get", "message": "outgoing"})]
     assert may(server, romeo, server.client(NURSE)) == {"message", "get"}
-    # Of its own host it is an account like any other.
+    # On its own host it is an account like any other.
     assert error_of(romeo.iq("get", LADY, query()))[:2] == FORBIDDEN
 
 
 def test_a4_messages_rosters_and_iqs_from_its_client(server):
-    """A4: every permission, used from a client."""
+    """A4: a client of an account entity can use every permission."""
     bot, juliet, romeo = server.client(BOT), server.client(JULIET, carbons=True), server.client(ROMEO)
     bot.drain(), romeo.drain()
     send_as(bot, JULIET, ROMEO, "Romeo!")
@@ -199,7 +175,7 @@ def test_a4_messages_rosters_and_iqs_from_its_client(server):
 
 
 def test_a4_an_answer_that_comes_later(server, stranger):
-    """A4, Q5: goes to the resource that asked, and to no other of the account."""
+    """A4, Q5: a late answer goes to the resource that asked, and to no other of the account."""
     bot, other = server.client(BOT), server.client(BOT)
     bot.drain(), other.drain()
     id_ = iq_as(bot, JULIET, ECHO, to=CONTACT)
@@ -212,7 +188,7 @@ def test_a4_an_answer_that_comes_later(server, stranger):
 
 
 def test_a4_presence_and_pushes(server, stranger):
-    """A4, P1 to P3, R7: to each resource at its full JID; of others, and not of itself."""
+    """A4, P1 to P3, R7: each resource gets presence and pushes at its full JID, those of others and not those of itself."""
     server.put_roster_item(JULIET, ROMEO, subscription="both")
     server.put_roster_item(ROMEO, JULIET, subscription="both")
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
@@ -240,7 +216,7 @@ def test_a4_presence_and_pushes(server, stranger):
 
 
 def test_a4_its_own_roster(server):
-    """A4, R7: the account's own roster is one like any other: the server's push, and the module's."""
+    """A4, R7: the entity's own roster is a roster like any other: its client gets the server's push and the module's."""
     bot = server.client(BOT)
     bot.drain()
     client_set(bot, item(CONTACT, name="X"))
@@ -251,7 +227,7 @@ def test_a4_its_own_roster(server):
 
 
 def test_a4_stream_management_stays_in_sync(server, stranger):
-    """A4: the server has counted what the client has got, to the stanza, after everything there is to get."""
+    """A4: the server has counted each stanza that the client has got."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     bot = server.client(BOT, smacks=True)
     juliet = server.client(JULIET)
@@ -273,14 +249,14 @@ def test_a4_stream_management_stays_in_sync(server, stranger):
         return queue:count_acked() + queue:count_unacked();
     """
     assert server.lua(counted, full=bot.jid) == bot.sm_handled > 100
-    # Which is what the server goes by.
+    # The server accepts the acknowledgement of as many.
     bot.send(f"<a xmlns='urn:xmpp:sm:3' h='{bot.sm_handled}'/>")
     bot.sync()
     assert not bot.closed
 
 
 def test_a4_lost_with_its_session(server):
-    """A4, P7: nothing is sent to a resource that has gone; one that comes starts afresh."""
+    """A4, P7: nothing more is sent to a resource that has gone, and a new one starts afresh."""
     first, second = server.client(BOT), server.client(BOT)
     juliet = server.client(JULIET)
     settle(server)
@@ -304,7 +280,7 @@ def test_a4_lost_with_its_session(server):
 
 
 def test_a4_a_resource_that_replaces_another(server):
-    """A4: the same resource on a new connection is told anew, and the old one gets nothing more."""
+    """A4: the same resource on a new connection is told anew, and the old connection gets nothing more."""
     old = server.client(BOT, resource="r")
     settle(server)
     old.drain()
@@ -318,7 +294,7 @@ def test_a4_a_resource_that_replaces_another(server):
 
 
 def test_a4_an_account_that_is_deleted(server):
-    """A4, L7: who is made again under that name has to log in as anybody."""
+    """A4, L7: an account that is made again under the name of a deleted entity is told on its initial presence, as any is."""
     bot, juliet = server.client(BOT), server.client(JULIET)
     settle(server)
     server.delete_account(BOT)
@@ -346,7 +322,8 @@ def test_a4_an_account_that_is_deleted(server):
     ],
 )
 def test_c6_what_is_revoked_stops_with_the_next_stanza(server, regrant, who, grant, left, said):
-    """C6: and the new grant is advertised, once; given back, everything works again."""
+    """C6: a revoked permission stops working with the next stanza, the new grant is advertised once, and a restored one works
+    again."""
     name = PUBSUB if who == "component" else BOT
     entity = server.component(PUBSUB) if who == "component" else server.client(BOT)
     nurse = server.client(NURSE)
@@ -363,7 +340,7 @@ def test_c6_what_is_revoked_stops_with_the_next_stanza(server, regrant, who, gra
 
 @pytest.mark.parametrize("how", ("left out", "empty", "none"))
 def test_c6_full_revocation_is_told(server, regrant, how):
-    """C6: by an empty <privilege/>; and nothing works any more, is sent any more, or is said again."""
+    """C6: an entity that is named no more is told `none` of everything, once, and gets nothing more."""
     component, gateway, bot = server.component(PUBSUB), server.component(GATEWAY), server.client(BOT)
     nurse, juliet = server.client(NURSE), server.client(JULIET)
     settle(server)
@@ -392,7 +369,7 @@ def test_c6_full_revocation_is_told(server, regrant, how):
 
 
 def test_c6_presence_revoked_and_granted(server, regrant, stranger):
-    """C6, P1 to P3: stops at once; when granted, who is there is told then."""
+    """C6, P1 to P3: presence stops at once when it is revoked; when it is granted, the current presence is told."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     component, gateway = server.component(PUBSUB), server.component(GATEWAY)
     juliet = server.client(JULIET)
@@ -419,12 +396,12 @@ def test_c6_presence_revoked_and_granted(server, regrant, stranger):
     found = told(component)
     say("three")
     assert told(component) == [(juliet.jid, None, None, "three"), (CONTACT + "/r", None, None, "three")]
-    # What it knew already need not come again, and nothing comes twice.
+    # Presence that the entity knew need not come again, and nothing comes twice.
     assert found in ([], [(juliet.jid, None, None, "two")])
 
 
 def test_c6_p7_presence_revoked_and_granted_again(server, regrant):
-    """C6: what changed while it was not to be known is told when it may be."""
+    """C6, P7: a change of presence that happened while presence was revoked is told when it is granted again."""
     component = server.component(PUBSUB)
     juliet, nurse = server.client(JULIET), server.client(NURSE)
     settle(server)
@@ -440,7 +417,7 @@ def test_c6_p7_presence_revoked_and_granted_again(server, regrant):
 
 
 def test_c6_pushes_revoked_and_granted(server, regrant):
-    """C6, R7: from the next change on."""
+    """C6, R7: pushes stop and begin with the next change."""
     component, gateway = server.component(PUBSUB), server.component(GATEWAY)
     juliet = server.client(JULIET)
     settle(server)
@@ -465,7 +442,7 @@ def test_c6_pushes_revoked_and_granted(server, regrant):
 
 
 def test_c6_the_scope_is_narrowed(server, regrant):
-    """C6, C7: an account that is no longer in it is out with the next stanza."""
+    """C6, C7: an account that leaves the scope is out of it with the next stanza."""
     component, nurse = server.component(PUBSUB), server.client(NURSE)
     juliet = server.client(JULIET)
     settle(server)
@@ -483,7 +460,7 @@ def test_c6_the_scope_is_narrowed(server, regrant):
 
 
 def test_c6_what_has_not_changed_is_not_repeated(server, regrant):
-    """C6: neither by a reload of the same configuration, nor when another's grant changes."""
+    """C6: a grant that has not changed is not advertised again, neither by a reload nor when another grant changes."""
     server.put_roster_item(JULIET, ROMEO, subscription="both")
     server.put_roster_item(ROMEO, JULIET, subscription="both")
     entities = [server.component(PUBSUB), server.component(GATEWAY), server.client(BOT)]
@@ -507,7 +484,8 @@ def test_c6_what_has_not_changed_is_not_repeated(server, regrant):
 
 
 def test_c6_granted_to_those_who_are_there(server, regrant):
-    """C6, A3, A4: a component and an account that were nobody are told, and may."""
+    """C6, A3, A4: a component and an account that are connected when they are first granted something are told, and may use
+    it."""
     late, tybalt, nurse = server.component("late.lit"), server.client(TYBALT), server.client(NURSE)
     assert advertised(late) == [("mantua.lit", {"roster": "get"})]
     assert may(server, late, nurse) == set() and may(server, tybalt, nurse) == set()
@@ -527,7 +505,7 @@ def test_c6_granted_to_those_who_are_there(server, regrant):
 
 
 def test_c6_a_mistake_in_the_configuration(server, regrant):
-    """C6, C2: what it spoils stops; the rest goes on."""
+    """C6, C2: the permission that a mistake spoils stops, and the rest goes on."""
     component, nurse = server.component(PUBSUB), server.client(NURSE)
     advertised(component)
     server.expect_errors("capulet.lit.*pubsub.capulet.lit.*message")
@@ -540,7 +518,7 @@ def test_c6_a_mistake_in_the_configuration(server, regrant):
 
 
 def test_l1_unload_and_load(server):
-    """L1: with entities connected: nothing works, then everything, and each is told once."""
+    """L1: after an unload with entities connected nothing works; after a load everything does, and each entity is told once."""
     component, gateway, bot = server.component(PUBSUB), server.component(GATEWAY), server.client(BOT)
     juliet, nurse = server.client(JULIET), server.client(NURSE)
     settle(server)
@@ -567,7 +545,7 @@ def test_l1_unload_and_load(server):
     for entity in (component, bot):
         assert advertised(entity) == [("capulet.lit", TOLD)]
         found = [p for p in told(entity) if not p[0].startswith(BOT)]
-        # What changed meanwhile. What did not, the entity knows (P4), and may be told again or not.
+        # Changes made meanwhile are told. The rest is known (P4), and may be told again or not.
         assert sorted(found, key=str) in ([(juliet.jid, None, "away")], sorted([(juliet.jid, None, "away"), (nurse.jid, None)], key=str))
         assert may(server, entity, nurse) == EVERYTHING
     assert len(advertised(gateway)) == 1
@@ -579,7 +557,7 @@ def test_l1_unload_and_load(server):
 
 
 def test_l1_requests_in_flight_when_the_module_goes(server, stranger):
-    """L1, Q6: who waits is told; the answer that comes then is nobody's, and reaches nobody."""
+    """L1, Q6: an entity with a request in flight is told when the module goes; the answer that comes later reaches nobody."""
     component, juliet = server.component(PUBSUB), server.client(JULIET)
     id_ = iq_as(component, JULIET, ECHO, to=CONTACT)
     asked = stranger.expect("iq", type="get")
@@ -596,7 +574,8 @@ def test_l1_requests_in_flight_when_the_module_goes(server, stranger):
 
 
 def test_l1_a_reload_loses_nothing(server, stranger):
-    """L1: 100 reloads under traffic: every request answered, every message and change told once, nothing repeated."""
+    """L1: over 100 reloads under traffic each request is answered, each message and change is told once, and nothing is
+    repeated."""
     component, gateway, bot = server.component(PUBSUB), server.component(GATEWAY), server.client(BOT)
     juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
     settle(server)
@@ -639,7 +618,7 @@ def test_l1_a_reload_loses_nothing(server, stranger):
 
 
 def test_l1_messages_over_a_hundred_reloads(server):
-    """L1: sent without waiting for anything; each arrives once, in order."""
+    """L1: messages that are sent without waiting during 100 reloads arrive once each, in order."""
     component, nurse = server.component(PUBSUB), server.client(NURSE)
     for number in range(100):
         for part in range(3):
@@ -653,7 +632,8 @@ def test_l1_messages_over_a_hundred_reloads(server):
 
 
 def test_l1_a_reload_while_an_entity_is_being_told(server, stranger):
-    """L1, P2, P3: what it had not been told yet, it is told by the module that comes; nothing twice."""
+    """L1, P2, P3: the presence that an entity had not been told before a reload, the new instance tells it; nothing comes
+    twice."""
     contacts = [f"c{number}@stranger.lit" for number in range(30)]
     for contact in contacts:
         server.put_roster_item(TYBALT, contact, subscription="both")
@@ -673,7 +653,7 @@ def test_l1_a_reload_while_an_entity_is_being_told(server, stranger):
 
 
 def test_l1_a_reload_with_another_configuration(server):
-    """L1, C6: read anew by the reload; only who is concerned is told."""
+    """L1, C6: a reload reads the configuration anew, and only entities whose grant changed are told."""
     component, gateway, nurse = server.component(PUBSUB), server.component(GATEWAY), server.client(NURSE)
     settle(server)
     component.drain(), gateway.drain()
@@ -711,9 +691,9 @@ def use_everything(server):
 
 
 def test_l1_nothing_is_left_after_an_unload(start_server):
-    """L1: no handler on any host or the server, no proxy, no timer, and nothing refers to the module any more."""
+    """L1: after an unload no host and not the server has a handler, a proxy or a timer, and nothing refers to the module."""
     server = start_server(**OPTIONS, without=("privilege",))
-    # What the server itself sets up when something happens for the first time.
+    # The server sets some things up by itself when they are first needed.
     use_everything(server)
     server.close_connections()
     server.reset()
@@ -766,7 +746,8 @@ def test_l1_reloads_take_no_more_memory(start_server):
 
 
 def test_l1_a_component_replaced_by_a_new_connection(server, stranger):
-    """L1, A3, P7: component_conflict_resolve = "kick_old": the new one starts afresh, the old one gets nothing more."""
+    """L1, A3, P7: with component_conflict_resolve = "kick_old" the new connection starts afresh, and the old one gets nothing
+    more."""
     old = server.component(PUBSUB)
     juliet, nurse = server.client(JULIET), server.client(NURSE)
     settle(server)
@@ -790,7 +771,7 @@ def test_l1_a_component_replaced_by_a_new_connection(server, stranger):
 
 @pytest.mark.parametrize("times", (1, 3))
 def test_l1_the_granting_host_goes_and_comes(start_server, times):
-    """L1: what it granted goes with it and comes with it; the other host's grant stays; no handler is left over."""
+    """L1: a host's grants go with it and come with it; the other host's grant stays, and no handler is left over."""
     server = start_server(**OPTIONS)
     component, gateway, late = server.component(PUBSUB), server.component(GATEWAY), server.component("late.lit")
     lady = server.client(LADY)
@@ -825,7 +806,8 @@ def test_l1_the_granting_host_goes_and_comes(start_server, times):
 
 
 def test_l1_the_component_host_goes_and_comes(start_server):
-    """L1: nothing more is sent to its connection; on the next each granting host tells it once."""
+    """L1: nothing more is sent to a component whose host is removed; on its next connection each granting host tells it
+    once."""
     server = start_server(**OPTIONS)
     component, juliet = server.component(PUBSUB), server.client(JULIET)
     settle(server)
@@ -854,7 +836,8 @@ def test_l1_the_component_host_goes_and_comes(start_server):
 
 
 def test_l1_the_host_of_an_account_that_is_an_entity(server):
-    """L1, A4: it goes with its sessions, comes, and is told when the account does."""
+    """L1, A4: the host of an account entity goes with its sessions; when it is back, the account is told on its initial
+    presence."""
     romeo, juliet = server.client(ROMEO), server.client(JULIET)
     assert len(advertised(romeo)) == 1
     handlers = hooks(server)
@@ -870,7 +853,7 @@ def test_l1_the_host_of_an_account_that_is_an_entity(server):
 
 
 def test_l1_a_host_enabled_at_run_time(start_server):
-    """L1, A3: a granting host that was not there when the entity connected."""
+    """L1, A3: a granting host that is enabled after an entity connected tells the entity."""
     server = start_server(**OPTIONS)
     component = server.component(PUBSUB)
     assert len(advertised(component)) == 2
@@ -893,7 +876,7 @@ def test_l1_a_host_enabled_at_run_time(start_server):
 
 
 def test_l1_two_hosts_with_different_grants(server, regrant):
-    """L1, A1: each for itself: what one grants, changes or no longer runs is nothing to the other."""
+    """L1, A1: a grant, a change or an unload on one host changes nothing of the other host's grant."""
     component = server.component(PUBSUB)
     juliet, lady = server.client(JULIET), server.client(LADY)
     assert dict(advertised(component)) == {"capulet.lit": TOLD, "mantua.lit": {"message": "outgoing"}}
@@ -926,7 +909,7 @@ def test_l1_two_hosts_with_different_grants(server, regrant):
 
 
 def test_l1_entities_come_and_go_while_the_module_is_reloaded(server):
-    """L1: in any order; whoever is there at the end has been told once and is served."""
+    """L1: entities come and go during reloads in any order; each that is there at the end has been told once and is served."""
     juliet, nurse = server.client(JULIET), server.client(NURSE)
     for turn in range(12):
         component = server.component(PUBSUB)
@@ -965,7 +948,7 @@ def test_l1_entities_come_and_go_while_the_module_is_reloaded(server):
 
 @pytest.mark.parametrize("host", (PUBSUB, "montague.lit", "*"))
 def test_l1_loaded_where_it_has_nothing_to_do(server, host):
-    """L1: on a component, on a host that grants nothing, and globally; loaded, reloaded and unloaded."""
+    """L1: the module can be loaded, reloaded and unloaded on a component, on a host that grants nothing, and globally."""
     component = server.component(PUBSUB)
     component.drain()
     before = hooks(server)

@@ -56,7 +56,7 @@ def spoil(file: Path, how: str, server_root: Path | None):
 
 
 def where(server, path: Path) -> Path:
-    """Where the server's own copy of a file in a plugin path is."""
+    """The path of a file in a plugin path, as the server sees it."""
     return server.directory / "plugins" / path.relative_to("/") if server.root else path
 
 
@@ -67,8 +67,8 @@ def only_on_capulet() -> dict:
 
 @pytest.mark.parametrize("how", ["missing", "garbage", "empty", "another library", "a directory"])
 def test_l3_unusable_library(start_server, copied_plugin, how):
-    """L3: the log says so once, naming file and command, refuses to load the module, and works otherwise;
-    after the repair the module loads."""
+    """L3: the log says once which file is missing or wrong and which command builds it, the module refuses to load, and the
+    server works; after a repair the module loads."""
     file = copied_plugin / "mod_privilege" / library().name
     server = start_server(plugins=[copied_plugin], **only_on_capulet())
     spoil(where(server, file), how, server.root)
@@ -78,10 +78,10 @@ def test_l3_unusable_library(start_server, copied_plugin, how):
     with pytest.raises(LuaError) as raised:
         server.load_module()
     assert file.name in str(raised.value)
-    # Said once, by the host, with all one needs.
+    # The host says it once, with all that is needed.
     (said,) = server.log_lines("error", since=since)
     assert HOST in said and server.inside(where(server, file)) in said and "make" in said
-    # Nothing is half on.
+    # The module is not half loaded.
     assert server.lua("return modulemanager.is_loaded(h, 'privilege')", h=HOST) in (False, None)
     for host, before in hooks.items():
         assert server.lua("return count_hooks(h)", h=host) == before
@@ -96,7 +96,7 @@ def test_l3_unusable_library(start_server, copied_plugin, how):
     romeo.expect_nothing("message")
     component.close()
     if how == "another library":
-        # What has once been opened as a library Lua never opens anew under the same name: that takes a restart.
+        # Lua never opens a library anew under the name of one that it has opened. That takes a restart.
         return
     # Repaired.
     target = where(server, file)
@@ -109,7 +109,7 @@ def test_l3_unusable_library(start_server, copied_plugin, how):
 
 
 def test_l3_reload_after_a_repair(start_server, copied_plugin):
-    """L3, L1: a reload with the library gone refuses; put back, the module loads and works as before."""
+    """L3, L1: a reload without the library is refused; after the library is put back, the module loads and works as before."""
     file = copied_plugin / "mod_privilege" / library().name
     server = start_server(plugins=[copied_plugin])
     target = where(server, file)
@@ -130,7 +130,7 @@ def test_l3_reload_after_a_repair(start_server, copied_plugin):
 
 
 def test_l3_unusable_from_the_start(start_server, copied_plugin):
-    """L3: a server that is started so starts, and each host says it once."""
+    """L3: a server starts without a usable library, and each host says so once."""
     file = copied_plugin / "mod_privilege" / library().name
     file.unlink()
     server = start_server(plugins=[copied_plugin])
@@ -145,7 +145,7 @@ def test_l3_unusable_from_the_start(start_server, copied_plugin):
 
 
 def test_l3_from_another_directory(start_server, copied_plugin):
-    """L3: the directory drops into any plugin path; the library is found beside the shim, not elsewhere."""
+    """L3: the module's directory works in any plugin path: the library is found beside the shim, and not elsewhere."""
     server = start_server(plugins=[copied_plugin])
     path = server.lua("return hosts[h].modules.privilege.module.path", h=HOST)
     assert path == server.inside(where(server, copied_plugin / "mod_privilege" / "mod_privilege.lua"))
@@ -156,7 +156,7 @@ def test_l3_from_another_directory(start_server, copied_plugin):
 
 
 def test_l4_the_module_under_test_is_ours(server):
-    """L4: Prosody 0.12 or 13.0, and not the distribution's module of the same name."""
+    """L4: the tests run Prosody 0.12 or 13.0 and our module, not the distribution's of the same name."""
     assert server.version[:2] in ((0, 12), (13, 0)) or server.version > (13, 0)
     for host in ("capulet.lit", "montague.lit"):
         path = server.lua("return hosts[h].modules.privilege.module.path", h=host)
@@ -164,7 +164,8 @@ def test_l4_the_module_under_test_is_ours(server):
 
 
 def test_l4_on_every_kind_of_host(start_server):
-    """L4, A3: enabled in component sections too, as the community module wanted it, and on built-in components."""
+    """L4, A3: the module may be enabled in component sections too, as the community module wanted, and on built-in
+    components."""
     inside = {"modules_enabled": ["privilege"]}
     server = start_server(
         muc=True, host_options={name: inside for name in ("pubsub.capulet.lit", "stranger.lit", "rooms.capulet.lit")}
@@ -181,7 +182,7 @@ def test_l4_on_every_kind_of_host(start_server):
 
 @pytest.mark.parametrize("storage", ["memory", "sql"])
 def test_l5_storage(start_server, storage):
-    """L5: with other storage: messages, archive, IQs, rosters, and a deleted account."""
+    """L5: messages, archive, IQs, rosters and a deleted account work with any storage driver."""
     server = start_server(storage=storage)
     component, juliet, romeo = server.component(), server.client(JULIET, carbons=True), server.client(ROMEO)
     component.privileged_message(message_from(JULIET, ROMEO, body("Romeo!")))
@@ -231,8 +232,8 @@ def answer_delegated(component, word: str):
 
 
 def test_l5_beside_namespace_delegation(start_server):
-    """L5: the community mod_delegation hands a namespace to one component; clients and a privileged
-    component use it, and both modules go on working."""
+    """L5: the module works beside the community mod_delegation: clients and a privileged component use the delegated namespace,
+    and both modules go on working."""
     enabled = {"modules_enabled": ["delegation"]}
     server = start_server(
         privileged_entities=grants(iq={DELEGATED: "both"}),

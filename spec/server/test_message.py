@@ -34,7 +34,7 @@ JULIET, NURSE, ROMEO = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montagu
 
 
 def test_m1_delivered_copied_and_archived(component, juliet, romeo):
-    """M1: the recipient, the account's own client (carbon) and both archives have it."""
+    """M1: the recipient, the account's own client (by a carbon) and both archives have the message."""
     component.privileged_message(message_from(JULIET, ROMEO, body("Romeo!"), id="m1"))
     got = romeo.expect("message", id="m1")
     assert (got.get("from"), got.get("to"), got.get("type")) == (JULIET, ROMEO, "chat")
@@ -52,7 +52,7 @@ def test_m1_delivered_copied_and_archived(component, juliet, romeo):
 
 @pytest.mark.parametrize("to", [ROMEO, "full"])
 def test_m1_payload_is_intact(component, juliet, romeo, to):
-    """M1: payload, xml:lang, id, type, unknown extensions, and jabber:client deep in the payload."""
+    """M1: payload, xml:lang, id, type and unknown extensions are intact, and so is jabber:client deep in the payload."""
     to = romeo.jid if to == "full" else to
     component.privileged_message(
         f"<message xmlns='jabber:client' from='{JULIET}' to='{to}' type='chat' id='an id &amp; more' "
@@ -69,7 +69,7 @@ def test_m1_payload_is_intact(component, juliet, romeo, to):
 
 
 def test_m1_same_as_the_client_itself_sends(component, juliet, romeo):
-    """M1: what arrives and what is archived differ from the client's own message in nothing but the resource."""
+    """M1: the message arrives and is archived exactly as if the account's client had sent it, the resource apart."""
     juliet.send_message(ROMEO, PAYLOAD, id="same", **{"xml:lang": "it"})
     own = romeo.expect("message", from_=juliet.jid)
     component.privileged_message(
@@ -88,13 +88,13 @@ def test_m1_same_as_the_client_itself_sends(component, juliet, romeo):
 
 @pytest.mark.parametrize("type_", ["chat", "normal", None, "headline"])
 def test_m1_types(component, romeo, type_):
-    """M1: any type of message."""
+    """M1: a message of any type is sent."""
     component.privileged_message(message_from(JULIET, ROMEO, body("typed"), type_=type_))
     assert romeo.expect("message", from_=JULIET).get("type") == type_
 
 
 def test_m1_without_a_body(component, juliet, romeo):
-    """M1: a chat marker without a body, as gateways send them."""
+    """M1: a message without a body is sent, such as the chat markers of gateways."""
     component.privileged_message(
         message_from(JULIET, ROMEO, "<displayed xmlns='urn:xmpp:chat-markers:0' id='x'/>", id="marker")
     )
@@ -104,7 +104,7 @@ def test_m1_without_a_body(component, juliet, romeo):
 
 @pytest.mark.parametrize("to", [None, JULIET])
 def test_m1_to_the_account_itself(component, server, juliet, to):
-    """M1: a note to self, with `to` absent or the own bare JID."""
+    """M1: a message to the account itself is a note to self, with `to` absent or the account's bare JID."""
     component.privileged_message(message_from(JULIET, to, body("note to self"), id="self"))
     component.sync()
     got = [m for m in juliet.drain() if m.get("id") == "self"]
@@ -113,7 +113,7 @@ def test_m1_to_the_account_itself(component, server, juliet, to):
 
 
 def test_m1_to_another_account_of_the_same_host(component, juliet, nurse):
-    """M1: local delivery to a bare and to a full JID."""
+    """M1: a message to another account of the host is delivered, to a bare and to a full JID."""
     component.privileged_message(message_from(JULIET, NURSE, body("bare")))
     component.privileged_message(message_from(JULIET, nurse.jid, body("full")))
     component.sync()
@@ -123,7 +123,7 @@ def test_m1_to_another_account_of_the_same_host(component, juliet, nurse):
 
 
 def test_m1_to_a_component(component, gateway, juliet):
-    """M1: another component, and the entity itself, get it as from the account."""
+    """M1: another component, and the entity itself, get the message as from the account."""
     component.privileged_message(message_from(JULIET, "x@gateway.capulet.lit", body("to a component")))
     got = gateway.expect(is_message_with_body("to a component"))
     assert (got.get("from"), got.get("to")) == (JULIET, "x@gateway.capulet.lit")
@@ -133,7 +133,7 @@ def test_m1_to_a_component(component, gateway, juliet):
 
 
 def test_m1_account_offline(component, romeo, server):
-    """M1: an account that is not online sends as well, and its archive has it."""
+    """M1: a message of an account that is offline is sent, and its archive has it."""
     component.privileged_message(message_from("tybalt@capulet.lit", ROMEO, body("unseen")))
     assert romeo.expect("message", from_="tybalt@capulet.lit") is not None
     component.sync()
@@ -141,7 +141,7 @@ def test_m1_account_offline(component, romeo, server):
 
 
 def test_m1_offline_storage(component, server):
-    """M1: a recipient who is offline gets it when he comes, with the delay noted."""
+    """M1: a recipient who is offline gets the message when he comes, with the delay noted."""
     component.privileged_message(message_from(JULIET, "benvolio@montague.lit", body("for later"), id="later"))
     component.sync()
     benvolio = server.client("benvolio@montague.lit")
@@ -150,7 +150,7 @@ def test_m1_offline_storage(component, server):
     component.expect_nothing("message", type="error")
 
 
-# M1: what bounces is an ordinary bounce
+# M1: bounces are ordinary bounces
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_m1_offline_storage(component, server):
     ],
 )
 def test_m1_an_ordinary_bounce(component, juliet, server, to, condition):
-    """M1: unknown account, offline component, unreachable server: the bounce is the account's, not the entity's."""
+    """M1: a bounce (unknown account, offline component, unreachable server) goes to the account, not to the entity."""
     phone = watcher(server)
     component.privileged_message(message_from(JULIET, to, body("lost"), id="lost"))
     assert carbon_sent(juliet).get("id") == "lost"
@@ -176,7 +176,7 @@ def test_m1_an_ordinary_bounce(component, juliet, server, to, condition):
 
 
 def test_m1_a_bounce_for_an_offline_account_is_discarded(component, server):
-    """M1: nobody is there to see it, and the log stays clean."""
+    """M1: a bounce for an account that is offline is discarded, and is never an error in the log."""
     component.privileged_message(message_from("tybalt@capulet.lit", "nobody@montague.lit", body("lost")))
     component.expect_nothing("message", type="error")
     tybalt = server.client("tybalt@capulet.lit")
@@ -184,7 +184,7 @@ def test_m1_a_bounce_for_an_offline_account_is_discarded(component, server):
 
 
 def test_m1_bounce_of_a_room_one_is_not_in(component, server):
-    """M1: a service that answers a message with an error."""
+    """M1: the error with which a room answers goes to the account."""
     juliet = server.client(JULIET, carbons=True)
     nurse = server.client(NURSE)
     nurse.send_presence(to="room@rooms.capulet.lit/nurse", content="<x xmlns='http://jabber.org/protocol/muc'/>")
@@ -212,13 +212,13 @@ def test_m1_the_recipients_blocklist(component, juliet, romeo, server):
     component.privileged_message(message_from(JULIET, ROMEO, body("blocked"), id="b"))
     if server.version < (13,):
         assert error_of(bounce(phone))[:2] == ("cancel", "service-unavailable")
-    # Prosody 13 drops what comes from somebody blocked.
+    # Prosody 13 drops stanzas of a blocked contact.
     component.expect_nothing("message", type="error")
     romeo.expect_nothing("message")
 
 
 def test_m1_filters_of_other_modules(component, romeo, server):
-    """M1: pre-message hooks see it with the account's session and may stop it."""
+    """M1: pre-message hooks see the message with the account's session and may stop it."""
     server.lua(
         """
         hook("capulet.lit", "pre-message/bare", function (event)
@@ -261,7 +261,7 @@ def test_m1_order_is_kept(component, gateway, romeo, target):
     assert seen == [f"{kind}{number}" for number in range(count) for kind in "mqp"]
 
 
-# M2: who it may be from
+# M2: the inner sender
 
 FORBIDDEN_SENDERS = {
     "resource": "juliet@capulet.lit/balcony",
@@ -294,7 +294,7 @@ FORBIDDEN_SENDERS = {
 
 @pytest.mark.parametrize("sender", FORBIDDEN_SENDERS.values(), ids=FORBIDDEN_SENDERS)
 def test_m2_sender_is_forbidden(component, juliet, romeo, sender):
-    """M2: anything but the bare JID of an existing account of the host addressed, or that host."""
+    """M2: an inner `from` is forbidden unless it is the bare JID of an existing account of the host addressed, or that host."""
     id_ = component.privileged_message(message_from(sender, ROMEO, body("forged")))
     answer = component.expect("message", id=id_)
     assert_refused(answer, "auth", "forbidden", "from|sender|account|address|resource|exist")
@@ -304,7 +304,7 @@ def test_m2_sender_is_forbidden(component, juliet, romeo, sender):
 
 
 def test_m2_missing_from(component, juliet, romeo):
-    """M2: a missing inner `from` is nobody's."""
+    """M2: a missing inner `from` is forbidden."""
     id_ = component.privileged_message(f"<message xmlns='jabber:client' to='{ROMEO}'><body>forged</body></message>")
     assert_refused(component.expect("message", id=id_), "auth", "forbidden", "from")
     romeo.expect_nothing("message")
@@ -328,7 +328,7 @@ def test_m2_granted_on_both_hosts_but_sent_through_the_other(start_server):
 
 
 def test_m2_deleted_account(component, romeo, server):
-    """M2, L7: an account that was deleted a moment ago, having been used a moment before, is none."""
+    """M2, L7: an account that was deleted a moment ago is unknown, even if it was used a moment before."""
     component.privileged_message(message_from(NURSE, ROMEO, body("alive")))
     romeo.expect(is_message_with_body("alive"))
     server.delete_account(NURSE)
@@ -356,7 +356,7 @@ def test_m2_out_of_scope(start_server, scope):
 
 
 def test_m2_empty_scope_is_nobody(start_server):
-    """C7: an empty list of accounts means nobody; the host itself is no account."""
+    """M2, C7: an empty `accounts` list means nobody; the host itself is not an account."""
     server = start_server(privileged_entities=grants(accounts=[]))
     component, romeo = server.component(), server.client(ROMEO)
     id_ = component.privileged_message(message_from(JULIET, ROMEO, body("forged")))
@@ -369,7 +369,8 @@ def test_m2_empty_scope_is_nobody(start_server):
 
 @pytest.mark.parametrize("sender", ["capulet.lit", "CAPULET.LIT"])
 def test_m3_as_the_host_itself(component, juliet, romeo, server, sender):
-    """M3: routed as the server's own, without the user hooks (no carbons, no archive of a sender)."""
+    """M3: a message on behalf of the host is routed as the server's own, without the user hooks (no carbons, no archive of a
+    sender)."""
     server.lua(
         """
         prosody.spec_count = 0;
@@ -390,7 +391,7 @@ def test_m3_as_the_host_itself(component, juliet, romeo, server, sender):
 
 @pytest.mark.parametrize("to", ["nobody@capulet.lit", "nobody@montague.lit", "offline.capulet.lit", "x@remote.example"])
 def test_m3_bounce_to_the_host(component, to):
-    """M3, M1: what bounces to the host itself ends there, without an error in the log."""
+    """M3, M1: a bounce to the host itself ends there, without an error in the log."""
     component.privileged_message(message_from("capulet.lit", to, body("lost"), id="lost"))
     component.expect_nothing(lambda s: s.get("id") == "lost")
 
@@ -435,7 +436,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("content", "text"), MALFORMED.values(), ids=MALFORMED)
 def test_m4_malformed(component, juliet, romeo, content, text):
-    """M4: not exactly one forwarded with exactly one jabber:client message, and the text says what is wrong."""
+    """M4: anything but one `<forwarded>` with one jabber:client `<message>` is `modify/bad-request`, with a text that says what
+    is wrong."""
     id_ = component.send_message("capulet.lit", content, type_=None)
     assert_refused(component.expect("message", id=id_), "modify", "bad-request", text)
     romeo.expect_nothing("message")
@@ -444,7 +446,7 @@ def test_m4_malformed(component, juliet, romeo, content, text):
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_m4_delay_is_allowed(component, romeo, order):
-    """M4: a delay beside the message, on either side."""
+    """M4: a `<delay>` before or after the message is allowed."""
     content = DELAY + GOOD if order == "before" else GOOD + DELAY
     component.send_message("capulet.lit", wrapper(forwarded(content)), type_=None)
     got = romeo.expect(is_message_with_body("malformed"))
@@ -453,7 +455,7 @@ def test_m4_delay_is_allowed(component, romeo, order):
 
 
 def test_m4_whitespace_between_elements(component, romeo):
-    """M4: pretty-printed stanzas are the same stanzas."""
+    """M4: whitespace between the elements changes nothing."""
     component.send_message("capulet.lit", "\n " + wrapper("\n  " + forwarded("\n   " + GOOD + "\n  ") + "\n ") + "\n", type_=None)
     romeo.expect(is_message_with_body("malformed"))
 
@@ -477,7 +479,7 @@ def test_m4_two_wrappers(component, romeo, content):
 
 @pytest.mark.parametrize("sender", ["JULIET@CAPULET.LIT", "Juliet@capulet.lit", "juliet@Capulet.Lit", "\uff4auliet@capulet.lit"])
 def test_m5_normalised_sender_leaves(component, juliet, romeo, server, sender):
-    """M5: the normalised form is what the recipient, the carbon and the archive have."""
+    """M5: the recipient, the carbon and the archive have the normalised sender."""
     component.privileged_message(message_from(sender, "ROMEO@Montague.LIT", body("in capitals")))
     got = romeo.expect(is_message_with_body("in capitals"))
     copied = carbon_sent(juliet)
@@ -488,7 +490,8 @@ def test_m5_normalised_sender_leaves(component, juliet, romeo, server, sender):
 
 @pytest.mark.parametrize("sender", ["juliet@capulet.lit.", "capulet.lit.", "juliet@capulet\u3002lit", "ju\u00adliet@capulet.lit"])
 def test_m5_other_spellings(component, romeo, sender):
-    """M5, M2: another spelling is refused, or what leaves is the address that was judged; never a third."""
+    """M5, M2: for another spelling of the sender the message is refused, or leaves with the address that was judged, and never
+    with a third address."""
     id_ = component.privileged_message(message_from(sender, ROMEO, body("spelled")))
     component.sync()
     messages = [s for s in romeo.drain() if local(s) == "message"]
@@ -499,7 +502,7 @@ def test_m5_other_spellings(component, romeo, sender):
 
 
 def test_m5_resource_of_the_recipient_keeps_its_case(component, server):
-    """M5: only what is to be normalised is normalised."""
+    """M5: normalisation leaves the case of the recipient's resource as it is."""
     romeo = server.client(ROMEO, resource="Orchard Wall")
     component.privileged_message(message_from(JULIET, "Romeo@MONTAGUE.lit/Orchard Wall", body("here")))
     assert romeo.expect(is_message_with_body("here")).get("to") == "romeo@montague.lit/Orchard Wall"
@@ -510,7 +513,7 @@ def test_m5_resource_of_the_recipient_keeps_its_case(component, server):
     ["@", "romeo@", "@montague.lit", "a@b@c", "", "romeo@montague.lit/", "ro meo@montague.lit", "r" * 1024 + "@montague.lit"],
 )
 def test_m5_recipient_that_is_no_address(component, juliet, to):
-    """M5: an invalid inner `to` is jid-malformed, said to the entity."""
+    """M5: an invalid inner `to` is `jid-malformed`, and the entity is told so."""
     id_ = component.privileged_message(message_from(JULIET, to, body("nowhere")))
     assert_refused(component.expect("message", id=id_), "modify", "jid-malformed")
     juliet.expect_nothing("message")
@@ -530,7 +533,7 @@ def test_m5_recipient_that_is_no_address(component, juliet, to):
     ids=["good", "forbidden", "malformed", "real error"],
 )
 def test_m6_outer_error_is_neither_answered_nor_executed(component, juliet, romeo, content):
-    """M6: an error must never be answered; nor does it order anything."""
+    """M6: an outer message of type='error' is neither answered nor executed."""
     id_ = component.send_message("capulet.lit", content, type_="error")
     component.expect_nothing("message", id=id_)
     romeo.expect_nothing("message")
@@ -550,7 +553,7 @@ def test_m6_nested_wrapper_has_no_privilege(component, juliet, nurse, romeo, to)
 
 
 def test_m6_a_hundred_wrappers(component, romeo):
-    """M6: however deep, only the outermost counts."""
+    """M6: of nested wrappers only the outermost has the privilege, however many there are."""
     content = message_from(NURSE, ROMEO, body("nested"))
     for _ in range(100):
         content = message_from(JULIET, "capulet.lit", wrapper(forwarded(content)))
@@ -563,7 +566,7 @@ def test_m6_a_hundred_wrappers(component, romeo):
 
 
 def test_m7_host_that_grants_nothing(component, romeo, nurse):
-    """M7: montague.lit has granted nothing."""
+    """M7: a message through a host that grants nothing is `auth/forbidden`."""
     id_ = component.privileged_message(message_from(ROMEO, NURSE, body("forged")), to="montague.lit")
     answer = component.expect("message", id=id_)
     assert answer.get("type") == "error"
@@ -573,7 +576,7 @@ def test_m7_host_that_grants_nothing(component, romeo, nurse):
 
 @pytest.mark.parametrize("message", [None, "none", "outgoign"])
 def test_m7_granted_something_else(start_server, message):
-    """M7: roster, presence and IQ permissions are no permission for messages."""
+    """M7: permissions for roster, presence and IQs do not permit messages."""
     grant = {"roster": "both", "presence": "roster", "iq": IQ_GRANTS}
     if message:
         grant["message"] = message
@@ -604,7 +607,7 @@ def test_a5_previous_namespace_is_accepted(component, juliet, romeo):
 
 
 def test_m1_stream_management_stays_in_sync(component, server):
-    """M1: sender's and recipient's clients count every stanza the server thinks it has sent."""
+    """M1: the clients of sender and recipient have counted every stanza that the server has counted."""
     juliet = server.client(JULIET, carbons=True, smacks=True)
     romeo = server.client(ROMEO, smacks=True)
     for number in range(5):
@@ -622,7 +625,7 @@ def test_m1_stream_management_stays_in_sync(component, server):
 
 
 async def test_m1_slixmpp_sends_as_the_account(server):
-    """M1: slixmpp's send_privileged_message, as gateways use it."""
+    """M1: slixmpp's send_privileged_message sends as the account, as gateways use it."""
     async with slix.component(server) as component, slix.client(server, ROMEO) as romeo:
         heard = asyncio.Queue()
         romeo.add_event_handler("message", heard.put_nowait)
@@ -637,7 +640,7 @@ async def test_m1_slixmpp_sends_as_the_account(server):
 
 
 def test_m1_deeply_nested_payload(component, server):
-    """M1: 70,000 nested elements in the payload travel like any other."""
+    """M1: a payload of 70,000 nested elements is delivered like any other."""
     romeo = server.client(ROMEO)
     component.privileged_message(message_from(JULIET, romeo.jid, deep(), type_="headline"))
     got = romeo.expect("message", from_=JULIET, timeout=20)
@@ -646,7 +649,7 @@ def test_m1_deeply_nested_payload(component, server):
 
 
 def test_m1_deeply_nested_payload_bounces(component):
-    """M1: 70,000 nested elements to nobody."""
+    """M1: a payload of 70,000 nested elements to an unknown account bounces like any other."""
     component.privileged_message(message_from(JULIET, "nobody@montague.lit", deep(), type_="normal"))
     component.expect_nothing("message", type="error")
 
@@ -666,6 +669,6 @@ def test_m4_deeply_nested_in_place_of_the_envelope(component, romeo, where):
 
 
 def test_m4_thousands_of_children(component, romeo):
-    """M4: breadth is no better: 20,000 forwarded elements."""
+    """M4: 20,000 `<forwarded>` elements are refused like two."""
     id_ = component.send_message("capulet.lit", wrapper("<forwarded xmlns='x'/>" * 20_000), type_=None)
     assert_refused(component.expect("message", id=id_, timeout=20), "modify", "bad-request")

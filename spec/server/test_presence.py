@@ -1,4 +1,4 @@
-"""P1 to P7: whose presence an entity is sent, when, and how often."""
+"""P1 to P7: the presence that an entity is sent: whose, when, and how often."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from harness import Prosody
 from helpers import block, canonical
-from watching import item, presence_of, query, settle, told
+from watching import presence_of, settle, told
 from wire import local, text_of
+from words import connect, friends, item, query, say, waiting
 
 JULIET, NURSE, TYBALT, LADY = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "lady@mantua.lit"
 ROMEO, BENVOLIO = "romeo@montague.lit", "benvolio@montague.lit"
@@ -49,44 +50,13 @@ def reconfigure(server):
     server.reconfigure(options={}, privileged_entities=GRANTS)
 
 
-# Words of this file
-
-
-def friends(server, *accounts: str):
-    """All of these see each other."""
-    for one in accounts:
-        for other in accounts:
-            if one != other and not one.endswith("@stranger.lit"):
-                server.put_roster_item(one, other, subscription="both")
-
-
-def connect(server, domain: str):
-    """An entity that has been told all there is to tell when it connects, but has not read it."""
-    entity = server.component(domain)
-    settle(server)
-    return entity
-
-
-def waiting(server, domain: str):
-    """A connected entity with nothing in its inbox."""
-    entity = connect(server, domain)
-    entity.drain()
-    return entity
-
-
 def resources(presences: list[tuple]) -> list[tuple]:
-    """Those from a full JID. Who logs in asks for his contacts, and those offline answer as a bare JID."""
+    """The presences from a full JID: at a login the server also tells of offline contacts, as bare JIDs."""
     return [presence for presence in presences if "/" in presence[0]]
 
 
 def told_client(client) -> list[tuple]:
     return [presence_of(s) for s in client.drain() if local(s) == "presence"]
-
-
-def say(stranger, to: str, content: str = "", type_: str | None = None, from_: str = CONTACT + "/r", **attributes):
-    """A contact on the component sends its presence."""
-    stranger.send_presence(type_, to, content, from_=from_, **attributes)
-    stranger.sync()
 
 
 def probes(stranger) -> list[tuple[str, str]]:
@@ -104,12 +74,12 @@ def children(stanza) -> list[str]:
     return sorted(canonical(child) for child in stanza if local(child) != "delay")
 
 
-# P1: what accounts broadcast
+# P1: broadcasts of accounts
 
 
 @pytest.mark.parametrize("domain", ("managed.lit", "contacts.lit"))
 def test_p1_what_an_account_broadcasts(server, domain):
-    """P1: available, each change, and unavailable, of each resource, from the full JID."""
+    """P1: each available and unavailable broadcast of an account's resource goes to the entity, from the full JID."""
     entity = waiting(server, domain)
     juliet = server.client(JULIET)
     assert told(entity) == [(juliet.jid, None)]
@@ -130,7 +100,7 @@ def test_p1_what_an_account_broadcasts(server, domain):
 
 
 def test_p1_the_payload_is_intact(server):
-    """P1: to the entity, with everything the account has said; each entity its own address."""
+    """P1: the entity gets the presence with its whole payload, and each entity at its own address."""
     entities = [waiting(server, domain) for domain in ("managed.lit", "contacts.lit")]
     juliet = server.client(JULIET)
     for entity in entities:
@@ -157,7 +127,7 @@ def test_p1_the_payload_is_intact(server):
 
 @pytest.mark.parametrize("end", ("account deleted", "aborted", "closed by the server", "replaced"))
 def test_p1_a_connection_that_ends(server, end):
-    """P1: the unavailable presence that the server itself broadcasts then."""
+    """P1: the unavailable presence that the server broadcasts for a lost connection goes to the entity."""
     managed = waiting(server, "managed.lit")
     juliet = server.client(JULIET, resource="balcony")
     managed.drain()
@@ -179,7 +149,8 @@ def test_p1_a_connection_that_ends(server, end):
 
 
 def test_p1_nothing_else(server):
-    """P1: no subscriptions, probes, errors, no presence directed to somebody, and nothing that is no presence."""
+    """P1: subscriptions, probes, errors, presence that the account directed to somebody, and stanzas of other kinds never go to
+    the entity."""
     friends(server, JULIET, ROMEO)
     entities = [waiting(server, domain) for domain in ("managed.lit", "contacts.lit")]
     juliet, nurse, benvolio = (server.client(jid) for jid in (JULIET, NURSE, BENVOLIO))
@@ -196,7 +167,7 @@ def test_p1_nothing_else(server):
     juliet.sync()
     for entity in entities:
         entity.expect_nothing()
-    # And what comes next is told as ever.
+    # The next presence is told.
     juliet.send_presence(content=show("dnd"))
     juliet.sync()
     for entity in entities:
@@ -204,7 +175,7 @@ def test_p1_nothing_else(server):
 
 
 def test_p1_presence_directed_to_the_entity_comes_once(server):
-    """P1: what an account sends to the entity itself is an ordinary stanza, and no broadcast."""
+    """P1: presence that an account sends to the entity itself is an ordinary stanza and comes once."""
     managed = waiting(server, "managed.lit")
     juliet = server.client(JULIET)
     managed.drain()
@@ -217,7 +188,7 @@ def test_p1_presence_directed_to_the_entity_comes_once(server):
 
 
 def test_p1_presence_to_oneself(server):
-    """P1: what is told to the entity is what is told to the contacts, once."""
+    """P1: presence that an account sends to itself is told to the entity exactly as to the contacts, once."""
     friends(server, JULIET, ROMEO)
     managed = waiting(server, "managed.lit")
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
@@ -229,7 +200,7 @@ def test_p1_presence_to_oneself(server):
 
 
 def test_p1_p3_who_is_granted_nothing_is_told_nothing(server):
-    """P1, P3: neither a grant without presence, nor of another host, nor a stranger."""
+    """P1, P3: an entity without a grant of presence, one of another host, and a stranger are sent none."""
     friends(server, JULIET, ROMEO, LADY)
     silent, stranger, managed = (waiting(server, d) for d in ("silent.lit", "stranger.lit", "managed.lit"))
     juliet, romeo, lady = (server.client(jid) for jid in (JULIET, ROMEO, LADY))
@@ -246,7 +217,7 @@ def test_p1_p3_who_is_granted_nothing_is_told_nothing(server):
 
 @pytest.mark.parametrize("domain", ("managed.lit", "contacts.lit"))
 def test_p2_current_presence_of_every_resource(server, domain):
-    """P2: as it is now, once; not of those who have sent none or have gone."""
+    """P2: on connect the entity gets the current presence of every available resource once, and none of other resources."""
     first, second = server.client(JULIET), server.client(JULIET)
     first.send_presence(content=show("away"))
     first.send_presence(content=show("xa") + "<status>now</status><priority>-1</priority>")
@@ -258,14 +229,14 @@ def test_p2_current_presence_of_every_resource(server, domain):
         client.sync()
     entity = connect(server, domain)
     assert sorted(told(entity), key=str) == sorted([(first.jid, None, "xa", "now"), (second.jid, None)], key=str)
-    # And afterwards, only changes.
+    # Afterwards only changes are told.
     second.send_presence()
     second.sync()
     assert told(entity) == []
 
 
 def test_p2_p4_an_account_that_is_a_contact_too(server):
-    """P2, P3, P4: once, whichever way it may be seen."""
+    """P2, P3, P4: an account that is also another account's contact is told once."""
     friends(server, JULIET, NURSE, TYBALT)
     juliet, nurse = server.client(JULIET), server.client(NURSE)
     contacts = connect(server, "contacts.lit")
@@ -282,7 +253,8 @@ def test_p2_p4_an_account_that_is_a_contact_too(server):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p3_a_contact_on_a_host_that_grants_nothing(server, online):
-    """P3: comes, changes and goes, while the account is online, and while it is not."""
+    """P3: a contact on a host that grants nothing is told when it comes, changes and goes, whether the account is online or
+    not."""
     friends(server, JULIET, ROMEO)
     contacts = waiting(server, "contacts.lit")
     if online:
@@ -306,7 +278,7 @@ def test_p3_a_contact_on_a_host_that_grants_nothing(server, online):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p3_a_contact_that_lives_on_a_component(server, stranger, online):
-    """P3: from a full JID, a bare JID and the component itself."""
+    """P3: the presence of a contact on a component is told, from a full JID, a bare JID and the component itself."""
     for contact in (CONTACT, "stranger.lit"):
         server.put_roster_item(JULIET, contact, subscription="to")
     contacts = waiting(server, "contacts.lit")
@@ -321,7 +293,7 @@ def test_p3_a_contact_that_lives_on_a_component(server, stranger, online):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p3_contacts_the_account_is_subscribed_to(server, stranger, online):
-    """P3: to and both; not from, none, asked for, waiting for an answer, nor who is no contact at all."""
+    """P3: contacts with subscription `to` or `both` are told; others, pending ones and strangers are not."""
     items = {
         "to@stranger.lit": {"subscription": "to"},
         "both@stranger.lit": {"subscription": "both"},
@@ -347,7 +319,8 @@ def test_p3_contacts_the_account_is_subscribed_to(server, stranger, online):
 
 
 def test_p3_strangers_and_former_contacts(server, stranger, romeo):
-    """P3, P8: what somebody sends to an account that is not, or no longer, subscribed to him; that he goes is told."""
+    """P3, P8: presence of somebody the account is not, or no longer, subscribed to is not told; the last unavailable of a
+    former contact is."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts = waiting(server, "contacts.lit")
     juliet = server.client(JULIET)
@@ -372,7 +345,7 @@ def test_p3_strangers_and_former_contacts(server, stranger, romeo):
 
 
 def test_p3_a_contact_that_is_won(server, component):
-    """P3: from the moment at which the subscription is approved."""
+    """P3: the presence of a new contact is told from the approval of the subscription on."""
     contacts = waiting(server, "contacts.lit")
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     contacts.drain()
@@ -392,7 +365,7 @@ def test_p3_a_contact_that_is_won(server, component):
 
 
 def test_p3_never_anything_but_available_and_unavailable(server, stranger):
-    """P3: subscriptions, probes and errors of contacts stay where they belong."""
+    """P3: subscriptions, probes and errors of contacts never go to the entity."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts = waiting(server, "contacts.lit")
     juliet = server.client(JULIET)
@@ -405,7 +378,7 @@ def test_p3_never_anything_but_available_and_unavailable(server, stranger):
 
 
 def test_p3_accounts_that_do_not_exist(server, stranger):
-    """P3, L7: what is sent to nobody, to an account that was deleted, and to the host is not seen."""
+    """P3, L7: presence that is sent to an unknown account, to a deleted one or to the host is not told."""
     server.put_roster_item(TYBALT, CONTACT, subscription="both")
     contacts = waiting(server, "contacts.lit")
     say(stranger, TYBALT)
@@ -433,7 +406,8 @@ def test_p3_accounts_that_do_not_exist(server, stranger):
 
 
 def test_p3_contacts_are_asked_for_on_connect(server, stranger):
-    """P3: those of accounts online and offline, each once, by an account that may ask."""
+    """P3: contacts of all accounts, offline ones included, are asked for on connect, each once, in the name of an account that
+    may ask."""
     contacts_of = {
         JULIET: ("shared@stranger.lit", "one@stranger.lit"),
         NURSE: ("shared@stranger.lit", "two@stranger.lit"),
@@ -465,7 +439,8 @@ def test_p3_contacts_are_asked_for_on_connect(server, stranger):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p3_contacts_on_this_server_on_connect(server, online):
-    """P3: as they are now, every resource, each once; not those who do not let the account see them."""
+    """P3: on connect the entity is told each available resource of contacts on this server once, if the contact lets the
+    account see it."""
     friends(server, JULIET, ROMEO)
     friends(server, NURSE, ROMEO)
     server.put_roster_item(JULIET, BENVOLIO, subscription="both")  # who knows nothing of it
@@ -481,21 +456,22 @@ def test_p3_contacts_on_this_server_on_connect(server, online):
 
 
 def test_p3_a_contact_that_only_one_account_may_see(server):
-    """P3: who refuses the first account that asks is asked for the next."""
+    """P3: a contact that refuses the first account is asked in the name of the next."""
     for account in (JULIET, NURSE, TYBALT):
         server.put_roster_item(account, ROMEO, subscription="both")
     server.put_roster_item(ROMEO, TYBALT, subscription="both")
     romeo = server.client(ROMEO)
     contacts = connect(server, "contacts.lit")
     assert told(contacts) == [(romeo.jid, None)]
-    # The rosters are what they were.
+    # The rosters have not changed.
     assert {a: server.roster(a)[ROMEO]["subscription"] for a in (JULIET, NURSE, TYBALT)} == {
         JULIET: "both", NURSE: "both", TYBALT: "both"
     }
 
 
 def test_p3_p4_a_contact_on_another_server(start_server):
-    """P3, P4: asked for over server-to-server when the entity connects, shared by two accounts, changing and going."""
+    """P3, P4: a contact on another server, shared by two accounts, is asked for on connect; its changes and its leaving are
+    told once."""
     verona = start_server(s2s=True, privileged_entities={"capulet.lit": {"pubsub.capulet.lit": ROSTER}})
     mantua = start_server(hosts=("mantua.lit",), accounts=("romeo@mantua.lit",), s2s=True, privileged_entities={})
     verona.reconfigure(s2s_targets={"mantua.lit": mantua.s2s_port})
@@ -507,7 +483,7 @@ def test_p3_p4_a_contact_on_another_server(start_server):
     romeo = mantua.client(remote)
     romeo.send_presence(content=show("chat"))
     romeo.sync()
-    # Once what he has sent to each account has come, nothing is under way that was not asked for.
+    # When his presence has come to each account, only answers to probes can still be under way.
     watch = verona.client(NURSE)
     while watch.expect("presence", from_=romeo.jid).findtext("{*}show") != "chat":
         pass
@@ -543,7 +519,7 @@ def test_p3_p4_a_contact_on_another_server(start_server):
 @pytest.mark.parametrize("who", (JULIET, ROMEO), ids=("the account blocks", "the contact blocks"))
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p3_a_blocked_contact(server, who, online):
-    """P3: what the account is not shown, because one has blocked the other, the entity is not shown for it."""
+    """P3: presence that the account is not shown, because one has blocked the other, is not told to the entity for it."""
     friends(server, JULIET, ROMEO)
     blocker = server.client(who)
     block(blocker, ROMEO if who == JULIET else JULIET)
@@ -561,7 +537,7 @@ def test_p3_a_blocked_contact(server, who, online):
 
 
 def test_p3_a_blocked_contact_is_not_asked(server, stranger):
-    """P3: nothing goes to whom the account has blocked, and no probe either."""
+    """P3: a contact that the account has blocked gets no probe, nor anything else."""
     for contact in (CONTACT, OTHER):
         server.put_roster_item(JULIET, contact, subscription="both")
     juliet = server.client(JULIET)
@@ -573,7 +549,7 @@ def test_p3_a_blocked_contact_is_not_asked(server, stranger):
 
 @pytest.mark.parametrize("name", ("a", "presence"))
 def test_p1_p3_deep_payloads(server, stranger, name):
-    """P1, P3, L6: how deep a presence is, is for its sender to choose; it is told as any other."""
+    """P1, P3, L6: presence of any depth is told like any other."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts, managed = waiting(server, "contacts.lit"), waiting(server, "managed.lit")
     juliet = server.client(JULIET)
@@ -591,7 +567,7 @@ def test_p1_p3_deep_payloads(server, stranger, name):
 
 
 def test_p4_two_accounts_share_a_contact(server):
-    """P4: one delivery, one more for a change, none for the same again."""
+    """P4: the same presence of a shared contact is delivered once, and a change is delivered."""
     friends(server, JULIET, ROMEO)
     friends(server, NURSE, ROMEO)
     contacts, second = waiting(server, "contacts.lit"), waiting(server, "not-nurse.lit")
@@ -615,7 +591,7 @@ def test_p4_two_accounts_share_a_contact(server):
 
 
 def test_p4_ten_accounts_share_a_contact(server, stranger):
-    """P4: available and unavailable are delivered once each, to whomever the contact says it."""
+    """P4: available and unavailable are delivered once each, to whichever account the contact sends them."""
     accounts = [f"account{number}@capulet.lit" for number in range(10)]
     for account in accounts:
         server.add_account(account)
@@ -636,7 +612,7 @@ def test_p4_ten_accounts_share_a_contact(server, stranger):
 
 
 def test_p4_what_makes_no_difference(server, stranger):
-    """P4: `id`, `to` and delay stamps."""
+    """P4: a presence that differs in `id`, `to` or a delay stamp only is the same presence."""
     for account in (JULIET, NURSE):
         server.put_roster_item(account, CONTACT, subscription="both")
     contacts = waiting(server, "contacts.lit")
@@ -656,7 +632,7 @@ def test_p4_what_makes_no_difference(server, stranger):
 
 
 def test_p4_what_makes_a_difference(server, stranger):
-    """P4: a change of anything else is delivered, be it with the same id, and back again too."""
+    """P4: a change of anything else is delivered, also with the same id, and also back again."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts = waiting(server, "contacts.lit")
     variants = [
@@ -692,7 +668,7 @@ def test_p4_what_makes_a_difference(server, stranger):
 
 
 def test_p4_each_resource_for_itself(server, stranger):
-    """P4: what one says is not known of another; what comes between makes nothing old new."""
+    """P4: each resource is remembered for itself; presence of another one in between makes nothing new."""
     for contact in (CONTACT, OTHER):
         for account in (JULIET, NURSE):
             server.put_roster_item(account, contact, subscription="both")
@@ -706,7 +682,7 @@ def test_p4_each_resource_for_itself(server, stranger):
 
 
 def test_p4_many_contacts(server, stranger):
-    """P4: of a thousand, each is told once to whomever it speaks."""
+    """P4: of a thousand contacts each is told once, to whichever account it sends presence."""
     server.lua(
         """
         for _, username in ipairs { "juliet", "nurse" } do
@@ -733,7 +709,7 @@ def test_p4_many_contacts(server, stranger):
 
 
 def test_p5_not_what_comes_from_the_entity_itself(server):
-    """P5: its own users' presence is not echoed; others see it."""
+    """P5: an entity is not sent presence of its own domain; another entity is."""
     for contact in ("me@contacts.lit", "contacts.lit"):
         server.put_roster_item(JULIET, contact, subscription="both")
     contacts, both = waiting(server, "contacts.lit"), waiting(server, "both.lit")
@@ -752,7 +728,7 @@ def test_p5_not_what_comes_from_the_entity_itself(server):
 
 
 def test_p6_probe_online_asks_contacts_of_those_online(server, stranger, reconfigure):
-    """P6: privilege_probe = "online"."""
+    """P6: `privilege_probe = "online"` asks only for contacts of accounts that are online."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     server.put_roster_item(TYBALT, OTHER, subscription="both")
     friends(server, JULIET, ROMEO)
@@ -763,7 +739,7 @@ def test_p6_probe_online_asks_contacts_of_those_online(server, stranger, reconfi
     contacts = connect(server, "contacts.lit")
     assert probes(stranger) == [(JULIET, CONTACT)]
     assert sorted(told(contacts)) == sorted([(juliet.jid, None), (romeo.jid, None)])
-    # What contacts of those offline say is told all the same.
+    # Presence of contacts of offline accounts is told all the same.
     benvolio.send_presence(content=show("away"))
     benvolio.sync()
     say(stranger, TYBALT, from_=OTHER + "/r")
@@ -771,7 +747,7 @@ def test_p6_probe_online_asks_contacts_of_those_online(server, stranger, reconfi
 
 
 def test_p6_probe_none_asks_nobody(server, stranger, reconfigure):
-    """P6: privilege_probe = "none"; accounts are told (P2), and so is what contacts say later (P3)."""
+    """P6: `privilege_probe = "none"` asks nobody; accounts (P2) and later presence of contacts (P3) are told."""
     for account in (JULIET, TYBALT):
         server.put_roster_item(account, CONTACT, subscription="both")
     reconfigure(options={"privilege_probe": "none"})
@@ -786,7 +762,8 @@ def test_p6_probe_none_asks_nobody(server, stranger, reconfigure):
 
 @pytest.mark.parametrize("value", ("sometimes", "ALL", True, 7), ids=str)
 def test_p6_c2_an_invalid_probe_option(server, stranger, reconfigure, value):
-    """P6, C2: an error that names the host, the option, what was found and what is allowed; nobody is asked."""
+    """P6, C2: an invalid `privilege_probe` is an error that names host, option, value and the values allowed; nobody is
+    asked."""
     server.put_roster_item(TYBALT, CONTACT, subscription="both")
     since = len(server.log())
     reconfigure(options={"privilege_probe": value})
@@ -804,7 +781,7 @@ def test_p6_c2_an_invalid_probe_option(server, stranger, reconfigure, value):
 
 
 def test_p6_the_probe_rate(server, stranger, reconfigure):
-    """P6: privilege_probe_rate is so many a second, and no more."""
+    """P6: `privilege_probe_rate` limits the probes of each second."""
     contacts = [f"c{number}@stranger.lit" for number in range(60)]
     for contact in contacts:
         server.put_roster_item(TYBALT, contact, subscription="both")
@@ -823,7 +800,7 @@ def test_p6_the_probe_rate(server, stranger, reconfigure):
 
 
 def test_p6_p7_asking_stops_when_the_entity_goes(server, stranger, reconfigure):
-    """P6, P7: and a new connection starts afresh."""
+    """P6, P7: probing stops when the entity goes, and a new connection starts afresh."""
     contacts = [f"c{number}@stranger.lit" for number in range(40)]
     for contact in contacts:
         server.put_roster_item(TYBALT, contact, subscription="both")
@@ -840,7 +817,7 @@ def test_p6_p7_asking_stops_when_the_entity_goes(server, stranger, reconfigure):
 
 
 def test_p6_stanzas_are_handled_while_contacts_are_asked(server, stranger, reconfigure):
-    """P6: the work is done in slices: everybody else is served, and what they do is told at once."""
+    """P6: probing is sliced: other stanzas are handled meanwhile, and changes of presence are told at once."""
     for number in range(40):
         server.put_roster_item(TYBALT, f"c{number}@stranger.lit", subscription="both")
     reconfigure(options={"privilege_probe_rate": 50})
@@ -853,7 +830,8 @@ def test_p6_stanzas_are_handled_while_contacts_are_asked(server, stranger, recon
 
 
 def test_p6_no_probe_error_reaches_the_accounts_clients(server, stranger):
-    """P6: nor the entity. Unreachable servers, components that are not connected, and who answers with an error."""
+    """P6: an error that answers a probe (unreachable server, absent component) reaches neither the account's clients nor the
+    entity."""
     contacts = ("x@nowhere.example", "nowhere.example", "x@offline.capulet.lit", "offline.capulet.lit", CONTACT)
     for account in (JULIET, TYBALT):
         for contact in contacts:
@@ -868,7 +846,7 @@ def test_p6_no_probe_error_reaches_the_accounts_clients(server, stranger):
         stranger.sync()
     juliet.expect_nothing()
     assert told(entity) == [(juliet.jid, None)]
-    # What is no answer to a probe of the module's is none of its business.
+    # The module does not handle a stanza that is not an answer to one of its probes.
     stranger.send_presence("error", JULIET, error, from_=CONTACT, id="something else")
     stranger.sync()
     assert juliet.expect("presence", type="error").get("id") == "something else"
@@ -886,7 +864,7 @@ def test_p6_accounts_that_have_gone_meanwhile(server, stranger, reconfigure):
     stranger.expect("presence", type="probe")
     server.lua("for _, u in ipairs(list) do usermanager.delete_user(u, 'capulet.lit'); end", list=accounts)
     settle(server)
-    # Taking leave of the contacts is theirs; afterwards there is nobody left to ask as.
+    # The deleted accounts cancel their subscriptions themselves; afterwards no account is left to ask for.
     came = [s.get("type") for s in stranger.drain()]
     last = max(n for n, type_ in enumerate(came) if type_.startswith("unsubscribe"))
     assert "probe" not in came[last:]
@@ -896,7 +874,7 @@ def test_p6_accounts_that_have_gone_meanwhile(server, stranger, reconfigure):
 
 
 def test_p7_nothing_after_a_disconnect(server, stranger):
-    """P7: neither accounts' nor contacts' presence is sent, so nothing bounces to anybody, and no line is logged."""
+    """P7: after a disconnect nothing more is sent to the entity, so nothing bounces and no line is logged."""
     friends(server, JULIET, ROMEO)
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts, managed = waiting(server, "contacts.lit"), waiting(server, "managed.lit")
@@ -920,7 +898,7 @@ def test_p7_nothing_after_a_disconnect(server, stranger):
 
 
 def test_p4_p7_a_reconnect_starts_afresh(server, stranger):
-    """P4, P7: what the connection before was told, this one is told again."""
+    """P4, P7: a reconnect is told again all that the connection before was told."""
     friends(server, JULIET, ROMEO)
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
@@ -934,7 +912,7 @@ def test_p4_p7_a_reconnect_starts_afresh(server, stranger):
 
 
 def test_p7_fifty_reconnects(server, stranger):
-    """P7: everything each time, once; nothing bounces, nothing is logged."""
+    """P7: each of fifty reconnects is told everything once; nothing bounces and nothing is logged."""
     friends(server, JULIET, NURSE, ROMEO)
     clients = [server.client(jid) for jid in (JULIET, NURSE, ROMEO)]
     for client in clients:
@@ -970,7 +948,7 @@ def test_p7_fifty_reconnects(server, stranger):
 
 
 def test_c7_presence_of_accounts_in_scope(server):
-    """C7, P1, P2: of those in `accounts`, not of those in `except`, when they come and when the entity does."""
+    """C7, P1, P2: presence of accounts in the scope is told, of others not, when accounts come and when the entity does."""
     only, but = waiting(server, "only-juliet.lit"), waiting(server, "not-nurse.lit")
     juliet, nurse, tybalt = (server.client(jid) for jid in (JULIET, NURSE, TYBALT))
     assert told(only) == [(juliet.jid, None)]
@@ -981,7 +959,7 @@ def test_c7_presence_of_accounts_in_scope(server):
 
 
 def test_c7_contacts_of_accounts_in_scope(server, stranger):
-    """C7, P3: contacts only an account outside the scope has are neither shown nor asked for."""
+    """C7, P3: contacts that only accounts outside the scope have are neither told nor asked for."""
     friends(server, NURSE, ROMEO)
     server.put_roster_item(NURSE, CONTACT, subscription="both")
     server.put_roster_item(JULIET, OTHER, subscription="both")
@@ -1000,7 +978,7 @@ def test_c7_contacts_of_accounts_in_scope(server, stranger):
 
 @pytest.mark.parametrize("when", ("before", "after"))
 def test_c7_an_account_outside_as_a_contact(server, when):
-    """C7, P3: with `accounts`, shown as any contact of an account in it; with `except`, never."""
+    """C7, P3: with `accounts`, an account outside is told as a contact of one inside; an account in `except` never is."""
     friends(server, JULIET, NURSE, TYBALT)
     if when == "before":
         nurse, tybalt = server.client(NURSE), server.client(TYBALT)
@@ -1024,7 +1002,8 @@ def test_c7_an_account_outside_as_a_contact(server, when):
 
 
 def test_p4_two_granting_hosts(server, stranger):
-    """P4: a presence both hosts see is delivered once: a shared contact's, and an account's that is a contact of the other."""
+    """P4: a presence that two hosts show is delivered once, be it of a shared contact or of an account that is a contact of the
+    other host."""
     friends(server, JULIET, LADY, ROMEO)
     for account in (JULIET, LADY):
         server.put_roster_item(account, CONTACT, subscription="both")
@@ -1051,8 +1030,8 @@ def test_p4_two_granting_hosts(server, stranger):
 
 
 def test_p3_a_roster_that_cannot_be_read_is_not_remembered(server, stranger):
-    """P3, R11: whether an account that is offline sees a presence is in its roster. A roster that cannot be read at that
-    moment is not what the account's client finds when it logs in later."""
+    """P3, R11: a roster that cannot be read at one moment is not remembered as broken; the account's client finds it when it
+    logs in."""
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     contacts = connect(server, "contacts.lit")
     told(contacts)

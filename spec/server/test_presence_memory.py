@@ -1,18 +1,18 @@
-"""P3, P4, P6 to P8: what is remembered of what an entity was told, when that is forgotten, whom contacts are asked
-for, and that nothing an entity never received comes back to anybody."""
+"""P3, P4, P6 to P8: the memory of the presence that an entity was told: when it is kept and when it is forgotten; in whose
+name contacts are asked; and that stanzas an entity never received do not come back to anybody."""
 
 from __future__ import annotations
 
 import base64
-import copy
 import itertools
 
 import pytest
 
 from harness import Prosody
 from helpers import block
-from watching import is_push, item, presence_of, query, settle, told
+from watching import is_push, presence_of, settle, told
 from wire import NS, local, new_id, text_of
+from words import connect, friends, item, query, say, waiting
 
 JULIET, NURSE, TYBALT, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit", "bot@capulet.lit"
 LADY, ROMEO = "lady@mantua.lit", "romeo@montague.lit"
@@ -41,49 +41,29 @@ def session_server():
 
 
 @pytest.fixture
-def regrant(server):
-    """regrant(grant, host) changes what a host grants the entity, until the end of the test."""
+def grant(server, regrant):
+    """grant(what, host) changes what a host grants the entity, until the end of the test, and waits for the effects."""
 
-    def change(grant: dict, host: str = "capulet.lit"):
-        grants = copy.deepcopy(server.privileged_entities)
-        grants[host][ENTITY] = grant
-        server.reconfigure(privileged_entities=grants)
+    def change(what: dict, host: str = "capulet.lit"):
+        regrant(ENTITY, what, host)
         settle(server)
 
-    yield change
-    server.reconfigure(privileged_entities=GRANTS, options={})
+    return change
 
 
-def friends(server, one: str, *others: str):
-    for other in others:
-        server.put_roster_item(one, other, subscription="both")
-        if not other.endswith("stranger.lit"):
-            server.put_roster_item(other, one, subscription="both")
-
-
-def connect(server, domain: str = ENTITY):
-    entity = server.component(domain)
-    settle(server)
-    return entity
-
-
-def waiting(server, domain: str = ENTITY):
-    entity = connect(server, domain)
-    entity.drain()
-    return entity
+@pytest.fixture
+def options(server):
+    """options(name=value, ...) sets global options, until the end of the test."""
+    yield lambda **given: server.reconfigure(options=given)
+    server.reconfigure(options={})
 
 
 def away(status: str = "away") -> str:
     return f"<status>{status}</status>"
 
 
-def say(stranger, to: str, content: str = "", type_: str | None = None):
-    stranger.send_presence(type_, to, content, from_=CONTACT + "/r")
-    stranger.sync()
-
-
 def of(presences: list[tuple], *addresses: str) -> list[tuple]:
-    """Those from these addresses, or from resources of them."""
+    """The presences from these addresses, or from resources of them."""
     return [p for p in presences if p[0].split("/")[0] in addresses or p[0] in addresses]
 
 
@@ -91,7 +71,7 @@ def of(presences: list[tuple], *addresses: str) -> list[tuple]:
 
 
 def test_p3_contacts_of_a_group_are_told_on_connect(start_server, tmp_path):
-    """P3: contacts that the server adds by itself (mod_groups) are asked for on connect, those of offline accounts too."""
+    """P3: contacts that the server adds by itself (mod_groups) are asked for on connect, those of offline accounts included."""
     server = start_server(privileged_entities={"capulet.lit": {"pubsub.capulet.lit": ROSTER}}, modules=("groups",))
     groups = server.directory / "groups.txt"
     groups.write_text(f"[Verona]\n{JULIET}=Juliet\n{ROMEO}=Romeo\n{CONTACT}=X\n")
@@ -112,20 +92,22 @@ def test_p3_contacts_of_a_group_are_told_on_connect(start_server, tmp_path):
     assert server.roster(JULIET) == {}, "what others add is not stored"
     # The server's cache is for rosters that are in use.
     assert server.lua(cached) == before
-    # And what they say later is told as ever.
+    # Their later presence is told.
     romeo.send_presence(content=away())
     romeo.sync()
     assert told(entity) == [(romeo.jid, None, None, "away")]
 
 
-# P3: who has been asked
+# P3: which contacts have been asked
 
 
 @pytest.mark.parametrize("who", ("the account", "the contact"))
 @pytest.mark.parametrize("online", ("first", "both", "none"))
 def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
-    """P3: one that an account has blocked, or that has blocked it, is asked in the name of the next that shares it."""
-    friends(server, ROMEO, JULIET, NURSE)
+    """P3: a contact that an account has blocked, or that has blocked it, is asked in the name of the next account that shares
+    it."""
+    friends(server, ROMEO, JULIET)
+    friends(server, ROMEO, NURSE)
     for blocked in (JULIET, NURSE):
         # Whichever of the two is asked first.
         romeo = server.client(ROMEO)
@@ -136,7 +118,7 @@ def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
         clients = [server.client(jid) for jid in {"first": (JULIET,), "both": (JULIET, NURSE), "none": ()}[online]]
         romeo.send_presence(content=away())
         romeo.sync()
-        entity = connect(server)
+        entity = connect(server, ENTITY)
         assert of(told(entity), ROMEO) == [(romeo.jid, None, None, "away")], blocked
         entity.close()
         unblocker = server.client(blocked) if who == "the account" else romeo
@@ -146,7 +128,8 @@ def test_p3_a_contact_blocked_by_one_of_two_accounts(server, who, online):
 
 
 def test_p3_a_contact_elsewhere_blocked_by_one_of_two_accounts(server):
-    """P3: as above, where the contact is not of this server: a probe that never left was not asked."""
+    """P3: a blocked contact of another server is asked in the name of the next account too: a probe that never left does not
+    count."""
     stranger = server.component("stranger.lit")
     for account in (JULIET, NURSE):
         friends(server, account, CONTACT)
@@ -155,7 +138,7 @@ def test_p3_a_contact_elsewhere_blocked_by_one_of_two_accounts(server):
         block(client, CONTACT)
         client.close()
         stranger.drain()
-        entity = connect(server)
+        entity = connect(server, ENTITY)
         probes = [(s.get("from"), s.get("to")) for s in stranger.drain() if s.get("type") == "probe"]
         assert probes == [(NURSE if blocker == JULIET else JULIET, CONTACT)]
         entity.close()
@@ -165,14 +148,14 @@ def test_p3_a_contact_elsewhere_blocked_by_one_of_two_accounts(server):
 
 
 def test_p3_an_offline_account_asks_for_those_online(server):
-    """P3: where an account without clients shares the contact it asks, since clients would get the answer too."""
+    """P3: where an offline account shares the contact, it asks, since the clients of an online one would get the answer too."""
     stranger = server.component("stranger.lit")
     for account in (JULIET, NURSE, TYBALT):
         friends(server, account, CONTACT)
     for account in (JULIET, TYBALT):
         server.client(account)
     stranger.drain()
-    connect(server)
+    connect(server, ENTITY)
     assert [(s.get("from"), s.get("type")) for s in stranger.drain()] == [(NURSE, "probe")]
 
 
@@ -181,12 +164,12 @@ def test_p3_an_offline_account_asks_for_those_online(server):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_p4_p8_a_contact_removed_and_won_again(server, online):
-    """P4: the memory is forgotten when the contact is no longer to be shown; P8: and its last unavailable is told."""
+    """P4, P8: the memory is forgotten when the contact is no longer to be shown, and its last unavailable is told."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     if online:
         server.client(JULIET)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     say(stranger, JULIET, away())
     assert told(entity) == [(CONTACT + "/r", None, None, "away")]
     server.put_roster_item(JULIET, CONTACT)
@@ -202,10 +185,11 @@ def test_p4_p8_a_contact_removed_and_won_again(server, online):
 
 @pytest.mark.parametrize("who", ("the account unsubscribes", "the account removes", "the contact cancels", "an entity removes"))
 def test_p8_the_last_unavailable(server, who):
-    """P8: the last `unavailable` of a contact that cancels the subscription, or is removed, reaches the entity, in every case."""
+    """P8: the last `unavailable` of a contact that cancels the subscription, or is removed, reaches the entity in every
+    case."""
     friends(server, JULIET, ROMEO)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
-    entity, second = waiting(server), waiting(server, "second.lit")
+    entity, second = waiting(server, ENTITY), waiting(server, "second.lit")
     for turn in range(2):
         if who == "the account unsubscribes":
             juliet.send_presence("unsubscribe", ROMEO)
@@ -233,10 +217,11 @@ def test_p8_the_last_unavailable(server, who):
 
 
 def test_p8_p4_a_contact_that_another_account_shares(server):
-    """P8, P4: is not said to have gone, and is known as before."""
-    friends(server, ROMEO, JULIET, NURSE)
+    """P8, P4: a contact that another account still shares is not told as gone, and stays known."""
+    friends(server, ROMEO, JULIET)
+    friends(server, ROMEO, NURSE)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     juliet.iq("set", None, query(item(ROMEO, subscription="remove")))
     romeo.sync()
     assert told(entity) == []
@@ -250,12 +235,12 @@ def test_p8_p4_a_contact_that_another_account_shares(server):
 
 @pytest.mark.parametrize("contact", (CONTACT, ROMEO))
 def test_p8_p3_a_contact_that_another_account_shares_and_has_blocked(server, contact):
-    """P8, P3: what the other account is not shown is not shown for it; so the contact has gone for the entity."""
+    """P8, P3: a contact that only a blocking account still shares has gone for the entity."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, contact)
     friends(server, NURSE, contact)
     juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     if contact == CONTACT:
         say(stranger, JULIET)
         assert told(entity) == [(CONTACT + "/r", None)]
@@ -277,28 +262,30 @@ SCOPES = {
 
 
 @pytest.mark.parametrize("narrow", SCOPES, ids=str)
-def test_p4_who_went_while_the_grant_was_narrower(server, regrant, narrow):
-    """P4: the memory is forgotten when the grant of presence narrows; who went meanwhile does not stay online for ever."""
+def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
+    """P4: the memory is forgotten when the grant of presence narrows; a contact that went meanwhile does not stay online for
+    ever."""
     stranger = server.component("stranger.lit")
-    friends(server, JULIET, ROMEO, CONTACT)
+    friends(server, JULIET, ROMEO)
+    friends(server, JULIET, CONTACT)
     juliet, gone, romeo = server.client(JULIET), server.client(JULIET), server.client(ROMEO)
     leaves = server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     say(stranger, JULIET)
     assert told(entity) == [(CONTACT + "/r", None)]
-    regrant(SCOPES[narrow])
+    grant(SCOPES[narrow])
     is_seen = narrow == "managed_entity"
     entity.drain(), stranger.drain()
     gone.close()
     leaves.close()
     assert of(told(entity), JULIET) == ([(gone.jid, "unavailable")] if is_seen else [])
-    regrant(ROSTER)
+    grant(ROSTER)
     found = told(entity)
-    # Somebody of whom a resource has left is gone, and then who is there is told.
+    # An account of which a resource has left is told as gone, and then its available resources are told.
     if not is_seen:
         assert of(found, JULIET) == [(JULIET, "unavailable"), (juliet.jid, None)]
     assert of(found, ROMEO) == [(ROMEO, "unavailable"), (romeo.jid, None)]
-    # Of somebody elsewhere, the answer to the probe says how it is.
+    # A contact elsewhere is probed, and its answer says how it is.
     assert of(found, CONTACT) == [(CONTACT, "unavailable")]
     assert [s.get("to") for s in stranger.drain() if s.get("type") == "probe"] == [CONTACT]
     for client in (juliet, romeo):
@@ -306,36 +293,36 @@ def test_p4_who_went_while_the_grant_was_narrower(server, regrant, narrow):
         client.sync()
     say(stranger, JULIET)
     assert told(entity) == [(CONTACT + "/r", None)]
-    # And everybody goes once.
+    # Each of them goes once.
     romeo.close(), juliet.close()
     assert sorted(told(entity)) == sorted([(juliet.jid, "unavailable"), (romeo.jid, "unavailable")])
 
 
 @pytest.mark.parametrize("all_go", (True, False), ids=("all have gone", "one has gone"))
-def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, regrant, all_go):
-    """P4: the same where nobody is left to ask."""
+def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, grant, all_go):
+    """P4: that holds for an account and a contact that went offline meanwhile, where nobody is left to ask."""
     friends(server, JULIET, ROMEO)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     nurse = server.client(NURSE)
-    entity = waiting(server)
-    regrant(NOTHING)
+    entity = waiting(server, ENTITY)
+    grant(NOTHING)
     juliet.close()
     if all_go:
         romeo.close()
-    regrant(ROSTER)
+    grant(ROSTER)
     expected = [(JULIET, "unavailable"), (ROMEO, "unavailable") if all_go else (romeo.jid, None), (nurse.jid, None)]
     assert sorted(told(entity)) == sorted(expected)
     for _ in range(2):
-        regrant(NOTHING)
-        regrant(ROSTER)
+        grant(NOTHING)
+        grant(ROSTER)
         assert sorted(told(entity)) == sorted(expected[2:] if all_go else expected[1:])
 
 
 def test_p4_l1_unload_and_load(server):
-    """P4, L1: advertised again, and told who is there, and who is not any more."""
+    """P4, L1: after an unload and a load the grant is advertised again, and the entity is told who is there and who is gone."""
     friends(server, JULIET, ROMEO)
     juliet, nurse, romeo = server.client(JULIET), server.client(NURSE), server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     server.unload_module()
     try:
         nurse.close()
@@ -348,10 +335,10 @@ def test_p4_l1_unload_and_load(server):
 
 
 def test_p4_a_bare_jid_that_is_gone(server):
-    """P4: whoever is said to be gone as a whole, and comes back as before, is news."""
+    """P4: a contact whose bare JID was told as gone, and that comes back as before, is told again."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     say(stranger, JULIET, away())
     stranger.send_presence("unavailable", JULIET, from_=CONTACT)
     say(stranger, JULIET, away())
@@ -359,10 +346,10 @@ def test_p4_a_bare_jid_that_is_gone(server):
 
 
 def test_p4_a_bare_jid_that_is_gone_again(server):
-    """P4: a change always is delivered: somebody whose bare JID was said to be gone, who came back, and goes the same way."""
+    """P4: a contact whose bare JID was told as gone, and that came back, is told as gone again in the same way."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     for _ in range(3):
         say(stranger, JULIET)
         stranger.send_presence("unavailable", JULIET, from_=CONTACT)
@@ -384,7 +371,7 @@ def test_p4_p8_each_of_many_hosts_has_a_reason_of_its_own(start_server):
         components=(ENTITY,),
     )
     stranger = server.component("stranger.lit")
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     for one, other in itertools.combinations(hosts, 2):
         for host in (one, other):
             server.put_roster_item(f"a@{host}", CONTACT, subscription="both")
@@ -396,18 +383,18 @@ def test_p4_p8_each_of_many_hosts_has_a_reason_of_its_own(start_server):
         assert told(entity) == [(CONTACT, "unavailable")]
 
 
-def test_p4_one_of_two_hosts_revokes_presence(server, regrant):
-    """P4: the memory is shared by all granting hosts, those that go on granting included."""
+def test_p4_one_of_two_hosts_revokes_presence(server, grant):
+    """P4: a host that revokes presence does not make the entity forget what the other host shows."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     clients = [server.client(jid) for jid in (JULIET, LADY)]
     romeo = server.client(ROMEO)
     entity.drain()
     for host in ("capulet.lit", "mantua.lit", "capulet.lit"):
-        regrant(NOTHING, host)
-        regrant(ROSTER, host)
-        # What the other host went on showing is known; its own accounts are told anew.
+        grant(NOTHING, host)
+        grant(ROSTER, host)
+        # Presence that the other host went on showing is known; the accounts of this host are told anew.
         mine = clients[0] if host == "capulet.lit" else clients[1]
         assert told(entity) == [(mine.jid, None)]
         romeo.send_presence(content=away(new_id()))
@@ -419,11 +406,11 @@ def test_p4_one_of_two_hosts_revokes_presence(server, regrant):
 
 
 def test_p4_over_reloads_of_either_host(server):
-    """P4, L1: a reload of one host's module changes nothing of what is known."""
+    """P4, L1: a reload of one host's module leaves the shared memory as it is."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     romeo = server.client(ROMEO)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     for host in ("capulet.lit", "mantua.lit"):
         server.reload_module(host=host)
         server.reload_module(host=host)
@@ -440,12 +427,12 @@ def test_p4_over_reloads_of_either_host(server):
 
 
 def test_l1_a_reload_from_the_state_of_the_first_version(server):
-    """L1, I2: what version 0.1.0 saved is gone on with: nothing is advertised again, and what was pending is told."""
+    """L1, I2: the state that version 0.1.0 saved is taken over: nothing is advertised again, and pending presence is told."""
     stranger = server.component("stranger.lit")
     for number in range(3):
         friends(server, JULIET, f"c{number}@stranger.lit")
     romeo = server.client(ROMEO)
-    entity, second = waiting(server), waiting(server, "second.lit")
+    entity, second = waiting(server, ENTITY), waiting(server, "second.lit")
     stranger.drain()
     # The state as that version left it: no memory beside the connection, and the contacts that had been asked.
     server.lua(
@@ -474,7 +461,7 @@ def test_l1_a_reload_from_the_state_of_the_first_version(server):
         assert told(peer) == [(romeo.jid, None, None, "away")]
 
 
-# P7: what was never received
+# P7: stanzas that were never received
 
 
 def resumable(server):
@@ -506,7 +493,7 @@ end
 
 
 def send_everything(server, bot, stranger, juliet, romeo):
-    """All that an entity may be sent in somebody else's name, while its connection hibernates; how many stanzas."""
+    """Sends an entity whose connection hibernates all that it may get in another's name; returns the number of stanzas."""
     bot.send_iq("get", JULIET, query())
     for number, content in enumerate(("<query xmlns='jabber:iq:private'><x xmlns='x:y'/></query>", "<x xmlns='urn:example:echo'/>")):
         to = f" to='{CONTACT}'" if number else ""
@@ -532,11 +519,11 @@ def send_everything(server, bot, stranger, juliet, romeo):
 
 
 def test_l1_i2_a_version_without_memory_came_between(server):
-    """L1, I2: after a downgrade and an upgrade nothing counts as known that an older version may have told otherwise."""
+    """L1, I2: after a downgrade and an upgrade no presence counts as known that the older version may have told otherwise."""
     friends(server, JULIET, ROMEO)
     friends(server, LADY, ROMEO)
     romeo, nurse = server.client(ROMEO), server.client(NURSE)
-    entity = waiting(server)
+    entity = waiting(server, ENTITY)
     server.lua(
         """
         local env = modulemanager.get_module("capulet.lit", "privilege");
@@ -563,16 +550,17 @@ def test_l1_i2_a_version_without_memory_came_between(server):
 
 
 def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
-    """P7: what an entity was sent and never received does not come back to the accounts or contacts it was about."""
+    """P7: stanzas that an entity was sent and never received do not come back to the accounts or contacts they were about."""
     stranger = server.component("stranger.lit")
-    friends(server, JULIET, ROMEO, CONTACT)
+    friends(server, JULIET, ROMEO)
+    friends(server, JULIET, CONTACT)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     server.lua(BOUNCES)
     bot, _ = resumable(server)
     send_everything(server, bot, stranger, juliet, romeo)
     server.reconfigure(privileged_entities={**GRANTS, "mantua.lit": {**GRANTS["mantua.lit"], BOT: ROSTER}})
     settle(server)
-    # What others send the account is theirs, and bounces as ever.
+    # Stanzas of others to the account bounce as usual.
     romeo.send_iq("get", bot.jid, "<ping xmlns='urn:xmpp:ping'/>", id="mine")
     romeo.sync()
     for peer in (stranger, juliet, romeo):
@@ -599,9 +587,10 @@ def test_p7_what_a_dead_session_never_received_does_not_come_back(server):
 
 
 def test_p7_a_resumed_session_gets_everything(server):
-    """P7: resumption delivers what was sent meanwhile, each stanza once."""
+    """P7: a resumed session gets each stanza that was sent meanwhile once."""
     stranger = server.component("stranger.lit")
-    friends(server, JULIET, ROMEO, CONTACT)
+    friends(server, JULIET, ROMEO)
+    friends(server, JULIET, CONTACT)
     juliet, romeo = server.client(JULIET), server.client(ROMEO)
     bot, id_ = resumable(server)
     send_everything(server, bot, stranger, juliet, romeo)
@@ -623,7 +612,7 @@ def test_p7_a_resumed_session_gets_everything(server):
     assert len(presences) == len(set(presences))
     assert len([s for s in stanzas if is_push(s)]) == 1
     assert len([s for s in stanzas if s.find("priv:privilege", NS) is not None and s.get("type") == "result"]) == 1
-    # And goes on.
+    # The catch-up goes on.
     juliet.send_presence()
     juliet.sync()
     assert (juliet.jid, None) in told(bot)
@@ -633,10 +622,11 @@ def test_p7_a_resumed_session_gets_everything(server):
 
 
 def test_p3_q7_a_presence_too_deep_to_be_written(server):
-    """P3, Q7: nothing in the log, nothing half changed, and what comes next is told."""
+    """P3, Q7: a presence that is too deep to be written leaves no log line and nothing half changed, and the next presence is
+    told."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
-    entity, bot = waiting(server), server.client(BOT)
+    entity, bot = waiting(server, ENTITY), server.client(BOT)
     settle(server)
     bot.drain()
     for levels in (70_000, 74_000):
@@ -650,7 +640,7 @@ def test_p3_q7_a_presence_too_deep_to_be_written(server):
 # P6
 
 
-def test_p6_an_account_is_read_once_for_all_who_wait(server, regrant):
+def test_p6_an_account_is_read_once_for_all_who_wait(server, options):
     """P6: an offline account's roster is read once, however many entities connect at the same time."""
     stranger = server.component("stranger.lit")
     for number in range(8):
@@ -674,12 +664,12 @@ def test_p6_an_account_is_read_once_for_all_who_wait(server, regrant):
         for _, host in pairs(hosts) do host.roster_cache = nil; end
         """
     )
-    server.reconfigure(options={"privilege_probe_rate": 1})
+    options(privilege_probe_rate=1)
     first = server.component(ENTITY)
     stranger.expect("presence", type="probe")
     # Two that come while the contacts of that account are being asked.
     entities = [first, server.component("second.lit"), server.client(BOT)]
-    server.reconfigure(options={"privilege_probe_rate": 5000})
+    options(privilege_probe_rate=5000)
     settle(server)
     reads = server.lua("return prosody.spec_reads")
     assert reads["tybalt"] == 2, reads
@@ -694,7 +684,8 @@ def test_p6_an_account_is_read_once_for_all_who_wait(server, regrant):
 
 
 def test_p6_a_roster_that_cannot_be_read(server):
-    """P6: keeps no other account waiting; and what another module does to a roster as it is read stays in this copy."""
+    """P6: a roster that cannot be read does not delay other accounts; a change that another module makes to a roster it reads
+    stays in that copy."""
     stranger = server.component("stranger.lit")
     for account in (JULIET, NURSE, TYBALT):
         friends(server, account, account.split("@")[0] + "@stranger.lit")
@@ -720,35 +711,36 @@ def test_p6_a_roster_that_cannot_be_read(server):
         """
     )
     since = len(server.log())
-    entity = connect(server)
+    entity = connect(server, ENTITY)
     assert sorted(s.get("to") for s in stranger.drain()) == ["added@stranger.lit", "juliet@stranger.lit"]
     warned = [line for line in server.log_lines("warn", since=since) if "cannot be read" in line]
     assert len(warned) == 2 and any("the disk is gone" in line for line in warned), warned
     entity.close()
     server.lua("unhook_all(); for _, host in pairs(hosts) do host.roster_cache = nil; end")
     assert {jid: item["groups"] for jid, item in server.roster(JULIET).items()} == {"juliet@stranger.lit": {}}
-    connect(server)
+    connect(server, ENTITY)
     assert len(stranger.drain()) == 3
 
 
-def test_p6_one_that_comes_later_is_told_everything(server, regrant):
-    """P6, P2, P3: whenever it comes while others are being told, all is told, and no contact is asked twice for it."""
+def test_p6_one_that_comes_later_is_told_everything(server, options):
+    """P6, P2, P3: an entity that connects while others are being told is told everything, and no contact is asked twice for
+    it."""
     stranger = server.component("stranger.lit")
     contacts = [f"c{number}@stranger.lit" for number in range(30)]
     for number, contact in enumerate(contacts):
         friends(server, (TYBALT, NURSE)[number % 2], contact)
-    server.reconfigure(options={"privilege_probe_rate": 200})
+    options(privilege_probe_rate=200)
     juliet = server.client(JULIET)
     first = server.component(ENTITY)
     asked = [stranger.expect("presence", type="probe").get("to") for _ in range(10)]
     second = server.component("second.lit")
-    # It need not wait for those who were there before to hear of the accounts that are online.
+    # It is told of the accounts that are online without waiting for the entities before it.
     assert second.expect("presence").get("from") == juliet.jid
     third = server.client(BOT)
     settle(server)
     asked += [s.get("to") for s in stranger.drain() if s.get("type") == "probe"]
     assert set(asked) == set(contacts)
-    # Once for each entity at most; those that were all there, for all of them.
+    # At most one probe for each entity; entities that were all there share one.
     assert all(asked.count(contact) <= 3 for contact in contacts)
     assert of(told(first), JULIET) == [(juliet.jid, None)]
     assert of(told(third), JULIET) == [(juliet.jid, None)]
@@ -756,7 +748,7 @@ def test_p6_one_that_comes_later_is_told_everything(server, regrant):
 
 
 def test_p6_hosts_take_turns(start_server):
-    """P6: one budget for all entities and granting hosts; the rate of probes is that of all together."""
+    """P6: all entities and granting hosts share one budget and one rate of probes."""
     hosts = ("capulet.lit", "montague.lit", "mantua.lit")
     server = start_server(
         privileged_entities={host: {ENTITY: ROSTER} for host in hosts},
@@ -786,7 +778,7 @@ def test_p6_hosts_take_turns(start_server):
 
 
 def test_p6_a_list_of_accounts_that_breaks_off(server):
-    """P6: those that were listed before are gone through all the same, and nobody is told nothing."""
+    """P6: where the list of accounts breaks off, the accounts listed before and those online are still handled."""
     stranger = server.component("stranger.lit")
     friends(server, JULIET, CONTACT)
     friends(server, NURSE, "y@stranger.lit")
@@ -807,7 +799,7 @@ def test_p6_a_list_of_accounts_that_breaks_off(server):
     )
     before = len(server.log())
     try:
-        entity = connect(server)
+        entity = connect(server, ENTITY)
     finally:
         server.lua("require 'core.usermanager'.users, prosody.spec_users = prosody.spec_users, nil")
     assert told(entity) == [(nurse.jid, None)]

@@ -14,8 +14,9 @@ from collections import defaultdict
 import pytest
 
 from harness import Prosody
-from watching import item, presence_of, query, seeds, settle
+from watching import presence_of, seeds, settle
 from wire import local, text_of
+from words import item, query
 
 CAPULET, MANTUA, MONTAGUE = "capulet.lit", "mantua.lit", "montague.lit"
 JULIET, NURSE, BOT = "juliet@capulet.lit", "nurse@capulet.lit", "bot@capulet.lit"
@@ -50,7 +51,7 @@ def host_of(jid: str) -> str:
 
 
 class Grant:
-    """What a host lets an entity see."""
+    """A host's grant of presence to an entity."""
 
     def __init__(self, options: dict):
         self.level = {"none": 0, "managed_entity": 1, "roster": 2}[options.get("presence", "none")]
@@ -87,9 +88,9 @@ class World:
         self.blocked: set[tuple[str, str]] = set()
         self.grants = {(host, entity): dict(ROSTER) for entity, hosts in ENTITIES.items() for host in hosts}
         self.entities: dict[str, object] = {}
-        #: What each entity believes: full JID to content.
+        #: The presence that each entity believes in: full JID to content.
         self.view: dict[str, dict[str, str]] = defaultdict(dict)
-        #: What it may be told again though it knows it, because a reason for it was lost meanwhile.
+        #: Presence that it may be told again though it knows it, because a reason for it was lost meanwhile.
         self.may_repeat: dict[str, set[str]] = defaultdict(set)
         #: Where the server itself does not tell anybody: changes of a contact that is blocked.
         self.uncertain: dict[str, set[str]] = defaultdict(set)
@@ -143,10 +144,10 @@ class World:
     def forget(self, entity: str):
         self.may_repeat[entity].update(self.view[entity])
 
-    # What the server does
+    # The real server
 
     def flush(self):
-        """Until nothing is under way: all is handled, and the contact on the component has answered who asked."""
+        """Returns when nothing is under way: all is handled, and the contact on the component has answered its probes."""
         while True:
             for client in self.clients.values():
                 client.sync()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness import PRIVILEGES, Prosody
-from watching import advertised, is_push, item, pushed, pushes, query, read_item
-from wire import error_of, local, payload, text_of
+from watching import advertised, is_push, pushed, pushes, read_item
+from wire import error_of, local, payload
+from words import client_set, forget_rosters, item, log_in, query
 
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
 ROMEO = "romeo@montague.lit"
@@ -44,26 +45,6 @@ def session_server(request):
         yield running
 
 
-# Words of this file
-
-
-def log_in(server, account: str):
-    """A client; what its login caused has come and is forgotten."""
-    client = server.client(account)
-    client.drain()
-    return client
-
-
-def client_set(client, *items: str):
-    answer = client.iq("set", None, query(*items))
-    assert answer.get("type") == "result", text_of(answer)
-
-
-def forget_rosters(server, host: str = "capulet.lit"):
-    """What the core holds of the rosters of offline accounts goes: the next one to ask reads the storage."""
-    server.lua("hosts[h].roster_cache = nil", h=host)
-
-
 def ask(stranger, account: str, contact: str = CONTACT):
     """A contact asks for a subscription, and its request waits for an answer."""
     stranger.send_presence("subscribe", account, from_=contact)
@@ -82,7 +63,7 @@ def call(server, account: str, function: str, *arguments):
 
 
 def test_r7_client_adds_renames_regroups_and_removes(server, component, gateway):
-    """R7: one push to each entity for each thing the client does."""
+    """R7: each creation, change and removal by the account's client is pushed once to each entity."""
     juliet = log_in(server, JULIET)
     steps = [
         ((CONTACT,), {}, {"subscription": "none"}),
@@ -103,7 +84,7 @@ def test_r7_client_adds_renames_regroups_and_removes(server, component, gateway)
 
 
 def test_r7_a_save_that_changes_nothing(server, component, gateway):
-    """R7: the same set again, in any order of groups, is saved and nobody is told."""
+    """R7: a save that changes nothing, whatever the order of groups, is not pushed."""
     juliet = log_in(server, JULIET)
     client_set(juliet, item(CONTACT, "A", "B", name="X"))
     assert len(pushed(component, JULIET)) == 1
@@ -111,19 +92,19 @@ def test_r7_a_save_that_changes_nothing(server, component, gateway):
     client_set(juliet, item(CONTACT, "B", "A", "B", name="X"))
     assert pushed(component, JULIET) == []
     assert len(pushed(gateway, JULIET)) == 1
-    # The next change is told all the same.
+    # The next change is pushed.
     client_set(juliet, item(CONTACT, "B", name="X"))
     assert pushed(component, JULIET) == [(CONTACT, {"subscription": "none", "name": "X", "groups": ["B"]})]
 
 
 def test_r7_removal_of_a_mutual_contact(server, component, stranger):
-    """R7: one push of the removal, whatever is cancelled on the way."""
+    """R7: the removal of a mutual contact is pushed once, whatever is cancelled on the way."""
     server.put_roster_item(JULIET, CONTACT, subscription="both", name="X", groups=["A"])
     juliet = log_in(server, JULIET)
     component.drain()
     client_set(juliet, item(CONTACT, subscription="remove"))
     assert pushed(component, JULIET) == [(CONTACT, {"subscription": "remove"})]
-    # The contact's server answers in kind, of which nothing is left to see.
+    # The contact's server answers with stanzas that change nothing visible.
     for type_ in ("unsubscribe", "unsubscribed", "unavailable"):
         stranger.send_presence(type_, JULIET, from_=CONTACT)
     stranger.sync()
@@ -131,7 +112,7 @@ def test_r7_removal_of_a_mutual_contact(server, component, stranger):
 
 
 def test_r7_removal_between_two_accounts(server, component):
-    """R7: the roster of the other one changes twice, and both changes are told."""
+    """R7: a removal between two accounts changes the other roster twice, and both changes are pushed."""
     server.put_roster_item(JULIET, NURSE, subscription="both")
     server.put_roster_item(NURSE, JULIET, subscription="both", name="Child")
     juliet = log_in(server, JULIET)
@@ -146,8 +127,8 @@ def test_r7_removal_between_two_accounts(server, component):
     assert server.roster(JULIET) == {} and server.roster(NURSE)[JULIET]["subscription"] == "none"
 
 
-# Subscriptions. What the roster holds before (None: nothing; "asked" for a request that waits for an
-# answer), what is sent, and the item as it is pushed, if it is.
+# Subscriptions: the item before (None: there is none; "asked": a request waits for an answer), the presence that is
+# sent, and the item that is pushed (None: no push).
 
 NONE, TO, FROM, BOTH = ({"subscription": s} for s in ("none", "to", "from", "both"))
 ASKING = {"subscription": "none", "ask": "subscribe"}
@@ -223,7 +204,7 @@ def named(entries):
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 @pytest.mark.parametrize(("before", "type_", "after"), named(INBOUND))
 def test_r7_what_the_contact_does(server, stranger, component, online, before, type_, after):
-    """R7, R8: subscriptions asked for, approved and cancelled by the contact; a request is no item."""
+    """R7, R8: a change is pushed when the contact asks, approves or cancels; a pending request is not an item."""
     prepare(server, stranger, JULIET, before)
     if online:
         log_in(server, JULIET)
@@ -244,7 +225,7 @@ def test_r7_what_the_contact_does(server, stranger, component, online, before, t
 
 @pytest.mark.parametrize(("before", "type_", "after"), named(OUTBOUND))
 def test_r7_what_the_account_does(server, stranger, component, before, type_, after):
-    """R7, R8: subscriptions asked for, approved and cancelled by the account."""
+    """R7, R8: a change is pushed when the account asks, approves or cancels."""
     prepare(server, stranger, JULIET, before)
     juliet = log_in(server, JULIET)
     component.drain()
@@ -254,7 +235,7 @@ def test_r7_what_the_account_does(server, stranger, component, before, type_, af
 
 
 def test_r7_approval_in_advance(server, stranger, component):
-    """R7: a pre-approval is an item that can be seen; so is what comes of it."""
+    """R7: a pre-approval is an item that can be seen, so it is pushed, and so is what follows from it."""
     juliet = log_in(server, JULIET)
     component.drain()
     juliet.send_presence("subscribed", CONTACT)
@@ -268,7 +249,8 @@ def test_r7_approval_in_advance(server, stranger, component):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r7_two_accounts_become_contacts(server, component, online):
-    """R7: both rosters, each change of each once; the one who is asked is online or comes later."""
+    """R7: where two accounts become contacts, each change of both rosters is pushed once, whether the asked one is online or
+    comes later."""
     juliet = log_in(server, JULIET)
     nurse = log_in(server, NURSE) if online else None
     component.drain()
@@ -289,7 +271,7 @@ def test_r7_two_accounts_become_contacts(server, component, online):
 
 
 def test_r7_a_login_changes_nothing(server, stranger, component):
-    """R7, R8: requests that are shown again and sent again at a login are no news."""
+    """R7, R8: requests that the server repeats at a login are not pushed."""
     server.put_roster_item(JULIET, OTHER, **ASKING)
     ask(stranger, JULIET)
     component.drain()
@@ -301,7 +283,8 @@ def test_r7_a_login_changes_nothing(server, stranger, component):
 
 
 def test_r7_changes_of_an_offline_account_one_after_another(server, stranger, component):
-    """R7: what is read to compare with is what was there before, although the server changes it in place."""
+    """R7: each change of an offline account is compared with the state before it, although the server changes the roster in
+    place."""
     for contact in (CONTACT, OTHER):
         server.put_roster_item(JULIET, contact, **FROM_ASKING)
     forget_rosters(server)
@@ -320,7 +303,7 @@ def test_r7_changes_of_an_offline_account_one_after_another(server, stranger, co
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r7_the_entitys_own_set_and_the_others(server, component, gateway, online):
-    """R7: who has set it is told as the others are, an item at a time, once."""
+    """R7: the entity that made a set gets its pushes as the others do, one item at a time, once."""
     if online:
         log_in(server, JULIET)
     for entity in (component, gateway):
@@ -330,7 +313,7 @@ def test_r7_the_entitys_own_set_and_the_others(server, component, gateway, onlin
     assert pushed(component, JULIET) == expected
     assert pushed(gateway, JULIET) == expected
 
-    # Of several items those that change, in any order.
+    # Of several items those that change are pushed, in any order.
     several = (
         item(CONTACT, "G", name="X", subscription="to"),
         item(OTHER, name="Y"),
@@ -357,7 +340,7 @@ def test_r7_the_entitys_own_set_and_the_others(server, component, gateway, onlin
 
 
 def test_r7_an_entity_without_pushes_sets(server, gateway):
-    """R7: those who may only set, and those who want no pushes, cause pushes for the others."""
+    """R7: sets of entities that get no pushes themselves are pushed to the others."""
     gateway.drain()
     for number, domain in enumerate(("quiet.lit", "writer.lit", "writer-with-push.lit")):
         entity = server.component(domain)
@@ -368,7 +351,7 @@ def test_r7_an_entity_without_pushes_sets(server, gateway):
 
 
 def test_r7_refused_and_failed_sets(server, component, gateway, stranger):
-    """R7: of what was not done nobody is told."""
+    """R7: a set that is refused or fails is not pushed."""
     server.put_roster_item(JULIET, CONTACT, **TO)
     juliet = log_in(server, JULIET)
     for entity in (component, gateway):
@@ -398,7 +381,7 @@ def test_r7_refused_and_failed_sets(server, component, gateway, stranger):
 
 
 def test_r7_failed_saves_of_the_servers_own(server, component, stranger):
-    """R7: an approval that could not be stored is not told."""
+    """R7: an approval that could not be stored is not pushed."""
     server.put_roster_item(JULIET, CONTACT, **ASKING)
     component.drain()
     server.lua("break_store('capulet.lit', 'roster')")
@@ -418,7 +401,8 @@ def test_r7_failed_saves_of_the_servers_own(server, component, stranger):
 
 
 def test_r7_only_who_may_see_the_roster(server):
-    """R7, C7: not with roster_push = false, not with roster = "set", not outside the scope, not to strangers."""
+    """R7, C7: no pushes go to entities with `roster_push = false` or `roster = "set"`, to those outside the scope, nor to
+    strangers."""
     told = {}
     entities = {
         domain: server.component(domain)
@@ -445,7 +429,7 @@ def test_r7_only_who_may_see_the_roster(server):
 
 
 def test_r7_saves_by_contact_and_of_all(server, component):
-    """R7: rostermanager.save_roster for one contact, and of the whole roster with several changes."""
+    """R7: rostermanager.save_roster is pushed for one contact, and for the whole roster with several changes."""
     server.put_roster_item(JULIET, CONTACT, **TO)
     server.put_roster_item(JULIET, OTHER, subscription="both", name="Y", groups=["G"])
     component.drain()
@@ -482,7 +466,7 @@ def test_r7_saves_by_contact_and_of_all(server, component):
 
 
 def test_r7_every_function_of_the_rostermanager(server, component):
-    """R7: each call that changes something is one push, with the account offline."""
+    """R7: each rostermanager call that changes something is pushed once, with the account offline."""
     steps = [
         ("set_contact_pending_out", ASKING),
         ("set_contact_pending_out", None),
@@ -507,7 +491,7 @@ def test_r7_every_function_of_the_rostermanager(server, component):
 
 
 def test_r7_add_to_and_remove_from_roster(server, component):
-    """R7: the functions that act on a session."""
+    """R7: the rostermanager functions that act on a session are pushed."""
     juliet = log_in(server, JULIET)
     component.drain()
     code = "local s = prosody.full_sessions[full]; return (rostermanager[f](s, contact, { subscription = 'to', groups = {} }))"
@@ -518,7 +502,7 @@ def test_r7_add_to_and_remove_from_roster(server, component):
 
 
 def test_r8_metadata_is_nobodys_business(server, component):
-    """R8: the version, waiting requests and what else the private rows hold change without a word."""
+    """R8: changes of the private rows (version, pending requests, other metadata) are not pushed."""
     server.put_roster_item(JULIET, CONTACT, **TO)
     component.drain()
     code = """
@@ -531,7 +515,7 @@ def test_r8_metadata_is_nobodys_business(server, component):
     """
     assert server.lua(code, contact=CONTACT) == [True, True]
     assert pushes(component) == []
-    # A private field of an item is none that anybody sees.
+    # A private field of an item is never visible.
     code = """
         local r = rostermanager.load_roster('juliet', 'capulet.lit');
         r[contact].secret = "nobody's";
@@ -542,7 +526,7 @@ def test_r8_metadata_is_nobodys_business(server, component):
 
 
 def test_r8_an_old_rosters_pending_row(server, component):
-    """R8: requests once had a row named "pending", which goes when the roster is loaded."""
+    """R8: the row "pending" of old rosters, which goes when the roster is loaded, is not pushed."""
     server.lua(
         """
         assert(storagemanager.open("capulet.lit", "roster"):set("juliet", {
@@ -561,7 +545,7 @@ def test_r8_an_old_rosters_pending_row(server, component):
 
 
 def test_r7_the_servers_roster_commands(server, component):
-    """R7: prosodyctl shell roster subscribe, unsubscribe and the two for both sides."""
+    """R7: the roster commands of prosodyctl shell are pushed: subscribe, unsubscribe and those for both sides."""
     if server.version < (13,):
         pytest.skip("Prosody 0.12 has no roster commands")
     component.drain()
@@ -582,7 +566,8 @@ def test_r7_the_servers_roster_commands(server, component):
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r7_a_deleted_account(server, component, gateway, stranger, online):
-    """R7: its own items are gone, each once, and what its contacts' rosters lose is told as well."""
+    """R7: where an account is deleted, the removal of each of its items is pushed once, and so is each change of its contacts'
+    rosters."""
     server.put_roster_item(JULIET, CONTACT, **BOTH)
     server.put_roster_item(JULIET, OTHER, **NONE)
     server.put_roster_item(JULIET, NURSE, **BOTH)
@@ -614,7 +599,7 @@ def test_r7_a_deleted_account(server, component, gateway, stranger, online):
 
 
 def test_r7_a_deleted_contact(server, component):
-    """R7: an account of a host that grants nothing goes; whose contact it was, is told."""
+    """R7: where a contact of a host that grants nothing is deleted, the change of the account's roster is pushed."""
     server.put_roster_item(JULIET, ROMEO, **BOTH)
     server.put_roster_item(ROMEO, JULIET, **BOTH)
     component.drain()
@@ -624,7 +609,7 @@ def test_r7_a_deleted_contact(server, component):
 
 
 def test_r7_an_account_that_deletes_itself(server, component):
-    """R7: by in-band registration, as a client does it."""
+    """R7: that holds for an account that deletes itself by in-band registration."""
     if "register" not in (server.lua("local t = {}; for n in pairs(hosts['capulet.lit'].modules) do t[#t + 1] = n end return t")):
         server.load_module("user_account_management")
     server.put_roster_item(JULIET, CONTACT, **BOTH)
@@ -640,7 +625,7 @@ def test_r7_an_account_that_deletes_itself(server, component):
 
 
 def test_r7_what_a_push_says(server, component):
-    """R7: an IQ of type set from the account to the entity, with one item, whole, and the roster's version."""
+    """R7: a push is an IQ of type set from the account to the entity, with one whole item and the roster's version."""
     juliet = log_in(server, JULIET)
     component.drain()
     name = "Romeo & Juliet <3 \"'\u2603 \U0001f339 e\u0301"
@@ -655,14 +640,14 @@ def test_r7_what_a_push_says(server, component):
     # The version is the one the account's own client is told, and has now.
     assert push[0].get("ver") == payload(hers).get("ver")
     assert push[0].get("ver") == juliet.iq("get", None, query())[0].get("ver")
-    # Nothing that is not visible to the account, and no empty words for what is not there.
+    # A push holds only what the account can see, and no empty attributes.
     client_set(juliet, item(CONTACT))
     (push,) = [s for s in component.drain() if is_push(s)]
     assert set(push[0][0].attrib) == {"jid", "subscription"} and len(push[0][0]) == 0
 
 
 def test_r7_versions_rise_with_every_push(server, component):
-    """R7: whatever causes it."""
+    """R7: the version rises with every push, whatever causes it."""
     juliet = log_in(server, JULIET)
     component.drain()
     client_set(juliet, item(CONTACT))
@@ -681,7 +666,7 @@ def test_r7_versions_rise_with_every_push(server, component):
 
 @pytest.mark.parametrize("answer", ("result", "error", "result with content", "twice"))
 def test_r7_answers_are_consumed(server, component, answer):
-    """R7: what the entity says to a push reaches nobody and is not answered."""
+    """R7: the entity's answers to a push reach nobody and are not answered."""
     juliet = log_in(server, JULIET)
     component.drain()
     client_set(juliet, item(CONTACT))
@@ -702,7 +687,7 @@ def test_r7_answers_are_consumed(server, component, answer):
 
 
 def test_r7_only_the_answers_are_consumed(server, component):
-    """R7: another IQ of the entity's to the account is none of the module's."""
+    """R7: other IQs of the entity to the account are not consumed."""
     juliet = log_in(server, JULIET)
     answer = component.iq("get", JULIET, "<query xmlns='urn:example:unknown'/>")
     assert error_of(answer)[:2] == ("cancel", "service-unavailable")
@@ -714,7 +699,7 @@ def test_r7_only_the_answers_are_consumed(server, component):
 
 
 def test_r7_an_entity_that_comes_and_goes(server, component, gateway):
-    """R7: who is not connected is told nothing, neither then nor later."""
+    """R7: a change that happens while an entity is not connected is not pushed to it, then or later."""
     juliet = log_in(server, JULIET)
     component.drain()
     gateway.drain()
@@ -733,7 +718,7 @@ def test_r7_an_entity_that_comes_and_goes(server, component, gateway):
 
 
 def test_r7_many_changes_stay_in_order(server, component):
-    """R7: each once, in the order in which they were made."""
+    """R7: many changes are pushed once each, in the order they were made."""
     juliet = log_in(server, JULIET)
     component.drain()
     numbers = range(200)
@@ -745,7 +730,7 @@ def test_r7_many_changes_stay_in_order(server, component):
 
 
 def test_r7_costs_nothing_while_nobody_wants_pushes(server, gateway):
-    """R7: no further look into the storage for entities that get none."""
+    """R7: while no entity gets pushes, the module does not read the storage for them."""
     count = """
         prosody.spec_reads = 0;
         hook("capulet.lit", "store-opened", function (event)
@@ -789,7 +774,7 @@ def test_r7_costs_nothing_while_nobody_wants_pushes(server, gateway):
 
 
 def test_r7_two_hosts_push_to_one_entity(server, component):
-    """R7: each for its own accounts, and what is asked of both."""
+    """R7: each of two hosts pushes the changes of its own accounts to the entity."""
     server.put_roster_item(JULIET, LADY, **BOTH)
     server.put_roster_item(LADY, JULIET, **BOTH)
     juliet = log_in(server, JULIET)
@@ -802,7 +787,7 @@ def test_r7_two_hosts_push_to_one_entity(server, component):
 
 
 def test_r7_with_the_default_configuration(start_server):
-    """R7: `roster = "both"` alone is enough, beside everything else a grant may have."""
+    """R7: `roster = "both"` alone is enough for pushes, whatever else the grant has."""
     server = start_server(privileged_entities=PRIVILEGES)
     component = server.component("pubsub.capulet.lit")
     assert [host for host, _ in advertised(component)] == ["capulet.lit"]

@@ -1,15 +1,16 @@
-"""R1 to R6, R8 and R9: rosters read and written by an entity, and refused to everybody else."""
+"""R1 to R6, R8 and R9: an entity reads and writes rosters, and everybody else is refused."""
 
 from __future__ import annotations
 
 import pytest
 
 from harness import Prosody
+from watching import client_pushes, read_items
 from wire import error_of, local, payload, text_of
+from words import FORBIDDEN, forget_rosters, item, log_in, query
 
 JULIET, NURSE, ROMEO = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit"
 QUERY = "<query xmlns='jabber:iq:roster'/>"
-FORBIDDEN = ("auth", "forbidden")
 MALFORMED = {("modify", "bad-request"), ("modify", "jid-malformed")}
 BAD_REQUEST = {("modify", "bad-request")}
 FAILED = ("wait", "internal-server-error")
@@ -28,40 +29,6 @@ def session_server():
     }
     with Prosody(privileged_entities=grants, components=("reader.lit", "writer.lit")) as running:
         yield running
-
-
-# Words of this file
-
-
-def escaped(text: str) -> str:
-    """Text for an attribute or an element such that every character arrives."""
-    return "".join(f"&#{ord(c)};" if c in "&<>\"'\t\n\r" else c for c in text)
-
-
-def item(jid: str | None, *groups: str, **attributes: str) -> str:
-    given = {} if jid is None else {"jid": jid}
-    given.update(attributes)
-    head = "".join(f" {key}='{escaped(value)}'" for key, value in given.items())
-    return f"<item{head}>" + "".join(f"<group>{escaped(group)}</group>" for group in groups) + "</item>"
-
-
-def query(*items: str) -> str:
-    return f"<query xmlns='jabber:iq:roster'>{''.join(items)}</query>"
-
-
-def read_items(element) -> dict:
-    """{contact: {name, subscription, ask, approved, groups}} of a <query/>; nothing may be in it but that."""
-    found = {}
-    for child in element:
-        assert child.tag == "{jabber:iq:roster}item", text_of(element)
-        attributes = dict(child.attrib)
-        assert set(attributes) <= {"jid", "name", "subscription", "ask", "approved"}, text_of(child)
-        assert all(group.tag == "{jabber:iq:roster}group" for group in child), text_of(child)
-        groups = sorted(group.text for group in child)
-        jid = attributes.pop("jid")
-        assert jid not in found, f"{jid} twice"
-        found[jid] = {**attributes, "groups": groups}
-    return found
 
 
 def get_roster(peer, account: str | None) -> dict:
@@ -88,30 +55,12 @@ def must_set(component, account: str, *items: str):
     assert len(answer) == 0, text_of(answer)
 
 
-def pushes(client) -> list[tuple[str, dict]]:
-    """The roster pushes that have come, one item each."""
-    found = []
-    for stanza in client.drain():
-        if local(stanza) == "iq" and stanza.get("type") == "set":
-            assert stanza.get("from") in (None, client.bare), text_of(stanza)
-            assert stanza.get("id")
-            items = read_items(payload(stanza))
-            assert len(items) == 1, text_of(stanza)
-            found.extend(items.items())
-    return found
-
-
 def state(server, jid: str):
     """All that is stored of a roster and all that is held of it, private rows and version included."""
     user, host = jid.split("@")
     stored = "return (storagemanager.open(h, 'roster'):get(user))"
     held = "return (rostermanager.load_roster(user, h))"
     return [server.lua(code, h=host, user=user) for code in (stored, held)]
-
-
-def forget_rosters(server, host: str = "capulet.lit"):
-    """What the core holds of the rosters of offline accounts goes: the next one to ask reads the storage."""
-    server.lua("hosts[h].roster_cache = nil", h=host)
 
 
 def count_saves(server, host: str = "capulet.lit"):
@@ -152,14 +101,6 @@ EVERY_KIND = {
 }
 
 
-def log_in(server, account: str):
-    """A client; what its login caused has come and is forgotten."""
-    client = server.client(account)
-    # The server asks again for subscriptions that were asked for before, and pushes that.
-    client.drain()
-    return client
-
-
 def put_every_kind(server, account: str) -> dict:
     for contact, stored in EVERY_KIND.items():
         server.put_roster_item(account, contact, **stored)
@@ -167,7 +108,7 @@ def put_every_kind(server, account: str) -> dict:
 
 
 def test_r1_the_roster_as_the_account_sees_it(server, component):
-    """R1: every item with name, subscription, ask and groups, whether the account is online or not."""
+    """R1: a get answers with every item with name, subscription, ask and groups, whether the account is online or not."""
     expected = put_every_kind(server, JULIET)
     assert get_roster(component, JULIET) == expected
     forget_rosters(server)
@@ -178,7 +119,7 @@ def test_r1_the_roster_as_the_account_sees_it(server, component):
 
 
 def test_r1_a_preapproval_is_shown(server, component):
-    """R1: `approved`, which the server has, is told."""
+    """R1: `approved` is in the answer where the server has it."""
     server.put_roster_item(NURSE, "peter@stranger.lit", approved="true")
     server.put_roster_item(NURSE, "other@stranger.lit", subscription="none")
     found = get_roster(component, NURSE)
@@ -187,7 +128,8 @@ def test_r1_a_preapproval_is_shown(server, component):
 
 
 def test_r1_the_answer_is_addressed_and_once(server, component):
-    """R1: from the account's bare JID, to the entity, with the id of the question; empty for who has no contacts."""
+    """R1: one answer comes from the account's bare JID to the entity, with the id of the request; it is empty for an account
+    without contacts."""
     id_ = component.send_iq("get", "Juliet@CAPULET.lit", QUERY)
     replies = component.drain()
     replies = [s for s in replies if local(s) == "iq"]
@@ -199,7 +141,7 @@ def test_r1_the_answer_is_addressed_and_once(server, component):
 
 @pytest.mark.parametrize("how_many", (0, 3))
 def test_r1_ver_is_handled_as_for_the_account(server, component, how_many):
-    """R1: the same question with the same ver has the same kind of answer, whoever asks."""
+    """R1: `ver` is handled as for the account: the same `ver` gets the same kind of answer."""
     for number in range(how_many):
         server.put_roster_item(JULIET, f"contact{number}@stranger.lit", subscription="none")
     juliet = server.client(JULIET)
@@ -219,7 +161,7 @@ def test_r1_ver_is_handled_as_for_the_account(server, component, how_many):
 
 
 def test_r1_ver_moves_with_every_change(server, component):
-    """R1: a ver from before a change gets the whole roster, also when this entity changed it."""
+    """R1: a `ver` from before a change gets the whole roster, also where this entity made the change."""
     must_set(component, NURSE, item("peter@stranger.lit"))
     before = component.iq("get", NURSE, QUERY)[0].get("ver")
     asked = f"<query xmlns='jabber:iq:roster' ver='{before}'/>"
@@ -232,7 +174,7 @@ def test_r1_ver_moves_with_every_change(server, component):
 
 @pytest.mark.parametrize("smacks", (False, True), ids=("plain", "smacks"))
 def test_r1_r2_an_account_as_the_entity(server, smacks):
-    """R1, R2: a client of a granted account reads and writes as a component does, from any of its resources."""
+    """R1, R2: a client of an account entity reads and writes as a component does, from any of its resources."""
     expected = put_every_kind(server, JULIET)
     juliet = log_in(server, JULIET)
     benvolio = server.client("benvolio@montague.lit", smacks=smacks)
@@ -240,7 +182,7 @@ def test_r1_r2_an_account_as_the_entity(server, smacks):
     answer = benvolio.iq("set", JULIET, query(item("to@stranger.lit", "One", name="New", subscription="both")))
     assert (answer.get("type"), answer.get("from"), answer.get("to"), len(answer)) == ("result", JULIET, benvolio.jid, 0)
     changed = {"name": "New", "subscription": "both", "groups": ["One"]}
-    assert pushes(juliet) == [("to@stranger.lit", changed)]
+    assert client_pushes(juliet) == [("to@stranger.lit", changed)]
     assert get_roster(benvolio, JULIET) == {**expected, "to@stranger.lit": changed}
     answer = benvolio.iq("set", JULIET, query(item("c@stranger.lit", subscription="remove")))
     assert error_of(answer)[:2] == ("cancel", "item-not-found")
@@ -257,21 +199,21 @@ def test_r1_r2_an_account_as_the_entity(server, smacks):
 
 @pytest.mark.parametrize("subscription", ("none", "to", "from", "both"))
 def test_r2_the_subscription_is_honoured(server, component, subscription):
-    """R2: which a client's own set is not."""
+    """R2: a set's subscription is honoured, which a client's own set is not."""
     contact = "romeo@stranger.lit"
     juliet = server.client(JULIET)
     must_set(component, JULIET, item(contact, "Lovers", name="Romeo", subscription=subscription))
     expected = {"name": "Romeo", "subscription": subscription, "groups": ["Lovers"]}
     assert get_roster(component, JULIET) == get_roster(juliet, None) == {contact: expected}
     assert server.roster(JULIET)[contact]["subscription"] == subscription
-    assert pushes(juliet) == [(contact, expected)]
-    # And her own is not.
+    assert client_pushes(juliet) == [(contact, expected)]
+    # Her own client's is not.
     juliet.iq("set", None, query(item(contact, subscription="both", name="R")))
     assert get_roster(component, JULIET)[contact]["subscription"] == subscription
 
 
 def test_r2_what_was_set_takes_effect_at_once(server, component, stranger):
-    """R2: a contact set to `from` sees the account's presence, one set to `none` no longer."""
+    """R2: a contact that is set to `from` gets the account's presence, and one that is set to `none` no longer does."""
     juliet = server.client(JULIET)
     must_set(component, JULIET, item("x@stranger.lit", subscription="from"))
     juliet.send_presence(content="<show>away</show>")
@@ -287,15 +229,15 @@ def test_r2_what_was_set_takes_effect_at_once(server, component, stranger):
 
 
 def test_r2_a_push_per_changed_item_to_each_interested_resource(server, component):
-    """R2: and to nobody else: a resource that never asked for the roster, other accounts."""
+    """R2: each changed item is pushed to the account's interested resources, and to nobody else."""
     one, two = server.client(JULIET), server.client(JULIET, presence=False)
     deaf, nurse = server.client(JULIET, roster=False), server.client(NURSE)
     contacts = [f"contact{number}@stranger.lit" for number in range(5)]
     must_set(component, JULIET, *(item(contact, name=contact) for contact in contacts))
     expected = sorted((contact, {"name": contact, "subscription": "none", "groups": []}) for contact in contacts)
     for client in (one, two):
-        assert sorted(pushes(client), key=lambda push: push[0]) == expected
-    assert pushes(deaf) == pushes(nurse) == []
+        assert sorted(client_pushes(client), key=lambda push: push[0]) == expected
+    assert client_pushes(deaf) == client_pushes(nurse) == []
 
     # Three of five really change, one of them goes.
     must_set(
@@ -308,27 +250,27 @@ def test_r2_a_push_per_changed_item_to_each_interested_resource(server, componen
         item(contacts[4], subscription="remove"),
     )
     for client in (one, two):
-        came = pushes(client)
+        came = client_pushes(client)
         assert len(came) == 3
         assert dict(came) == {
             contacts[0]: {"name": "New", "subscription": "none", "groups": []},
             contacts[2]: {"name": contacts[2], "subscription": "to", "groups": ["Group"]},
             contacts[4]: {"subscription": "remove", "groups": []},
         }
-    assert pushes(deaf) == pushes(nurse) == []
+    assert client_pushes(deaf) == client_pushes(nurse) == []
 
 
 def test_r2_pushes_are_stanzas_for_stream_management_too(server, component):
-    """R2: what is pushed is counted by the server, or the client's next acknowledgement ends its stream."""
+    """R2: the server's stream management counts the pushes, or the client's next acknowledgement would end its stream."""
     juliet = server.client(JULIET, smacks=True)
     must_set(component, JULIET, *(item(f"contact{number}@stranger.lit") for number in range(3)))
-    assert len(pushes(juliet)) == 3
+    assert len(client_pushes(juliet)) == 3
     juliet.send(f"<a xmlns='urn:xmpp:sm:3' h='{juliet.sm_handled}'/>")
     juliet.sync()
 
 
 def test_r2_one_save_for_all_items(server, component):
-    """R2: one durable save, however many items; the reply comes after it."""
+    """R2: a set is one durable save, however many items it has, and the reply comes after it."""
     server.client(JULIET)
     for account in (JULIET, NURSE):
         saves = count_saves(server)
@@ -347,7 +289,7 @@ def test_r2_one_save_for_all_items(server, component):
 
 
 def test_r2_what_is_set_is_durable(server, component):
-    """R2: it is in the storage when the reply comes, and nothing that was there is lost."""
+    """R2: a set is in the storage when the reply comes, and nothing that was there is lost."""
     put_every_kind(server, NURSE)
     must_set(component, NURSE, item("new@stranger.lit", "New", subscription="both"))
     assert set(server.roster(NURSE)) == {*EVERY_KIND, "new@stranger.lit"}
@@ -360,12 +302,12 @@ def test_r2_what_is_set_is_durable(server, component):
 
 
 def test_r2_nothing_changed_means_no_push_and_no_save(server, component):
-    """R2: an ordinary result, and everything stays as it was, the version included."""
+    """R2: a set that changes nothing gets an ordinary result, and everything stays as it was, the version included."""
     put_every_kind(server, JULIET)
     juliet = server.client(JULIET)
     for account in (JULIET, NURSE):
         must_set(component, account, item("both@stranger.lit", "Three", name="Both", subscription="both"))
-    pushes(juliet)
+    client_pushes(juliet)
     before = [state(server, account) for account in (JULIET, NURSE)]
     saves = count_saves(server)
     for account in (JULIET, NURSE):
@@ -373,12 +315,12 @@ def test_r2_nothing_changed_means_no_push_and_no_save(server, component):
         must_set(component, account, item("BOTH@Stranger.lit", "Three", "Three"))
     must_set(component, JULIET, item("to@stranger.lit", "One"), item("icq.stranger.lit"))
     assert saves() == 0
-    assert pushes(juliet) == []
+    assert client_pushes(juliet) == []
     assert [state(server, account) for account in (JULIET, NURSE)] == before
 
 
 def test_r2_the_account_and_several_entities_see_each_other(server, component, gateway):
-    """R2: nobody's change is lost, whoever made it and in whichever order."""
+    """R2: no change is lost, whether the account or one of several entities made it, in any order."""
     juliet = server.client(JULIET)
     must_set(component, JULIET, item("a@stranger.lit", subscription="both"))
     juliet.iq("set", None, query(item("b@stranger.lit", name="B")))
@@ -394,7 +336,7 @@ def test_r2_the_account_and_several_entities_see_each_other(server, component, g
 
 
 def test_r2_pipelined_sets_have_one_reply_each_in_order(server, component):
-    """R2: exactly one reply each, and the last one set is what stays."""
+    """R2: each of several pipelined sets has exactly one reply, and the last one is what stays."""
     server.client(JULIET)
     ids = []
     for number in range(100):
@@ -408,23 +350,23 @@ def test_r2_pipelined_sets_have_one_reply_each_in_order(server, component):
 
 
 def test_r2_five_thousand_items(server, component):
-    """R2: in one set, with one save, one reply, one push each; read back whole."""
+    """R2: a set of 5,000 items is one save, one reply and one push each, and is read back whole."""
     juliet = server.client(JULIET)
     contacts = {f"contact{number}@stranger.lit": f"Name {number}" for number in range(5000)}
     saves = count_saves(server)
     must_set(component, JULIET, *(item(contact, name=name) for contact, name in contacts.items()))
     assert saves() == 1
-    came = pushes(juliet)
+    came = client_pushes(juliet)
     assert len(came) == 5000 and {contact: push["name"] for contact, push in came} == contacts
     found = get_roster(component, JULIET)
     assert {contact: entry["name"] for contact, entry in found.items()} == contacts
     must_set(component, JULIET, item("contact77@stranger.lit", name="Changed"))
-    assert [contact for contact, _ in pushes(juliet)] == ["contact77@stranger.lit"]
+    assert [contact for contact, _ in client_pushes(juliet)] == ["contact77@stranger.lit"]
 
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r2_all_or_nothing(server, component, online):
-    """R2: one bad item among good ones, first, last or in the middle: nothing is applied, nobody is told."""
+    """R2: all items are applied or none: one bad item, wherever it stands, means no change and no push."""
     put_every_kind(server, JULIET)
     juliet = log_in(server, JULIET) if online else None
     good = [
@@ -442,7 +384,7 @@ def test_r2_all_or_nothing(server, component, online):
     assert saves() == 0
     assert state(server, JULIET) == before
     if juliet:
-        assert pushes(juliet) == []
+        assert client_pushes(juliet) == []
 
 
 # R3
@@ -512,7 +454,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r3_what_is_absent_stays(server, component, online):
-    """R3: subscription, ask, name and what else the item has; groups are replaced, an empty name clears it."""
+    """R3: an absent attribute keeps what the item has; groups are replaced, and an empty name clears it."""
     juliet = log_in(server, JULIET) if online else None
     for name, (before, change, after) in CHANGES.items():
         server.put_roster_item(JULIET, "c@stranger.lit", **(before or {}))
@@ -524,12 +466,12 @@ def test_r3_what_is_absent_stays(server, component, online):
         }, name
         assert sorted(stored.get("groups") or {}) == after["groups"], name
         if juliet and before:
-            pushed = pushes(juliet)
+            pushed = client_pushes(juliet)
             assert [contact for contact, _ in pushed] == ["c@stranger.lit"], name
             pushed[0][1].pop("approved", None)
             assert pushed[0][1] == {key: value for key, value in after.items() if key != "approved"}, name
         elif juliet:
-            pushes(juliet)
+            client_pushes(juliet)
 
 
 # R4
@@ -572,7 +514,7 @@ BAD_ITEMS = {
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r4_what_is_no_roster_set_is_refused(server, component, online):
-    """R4: with the error of its kind, and without an effect."""
+    """R4: a malformed set is refused with the error of its kind, and changes nothing."""
     put_every_kind(server, JULIET)
     juliet = log_in(server, JULIET) if online else None
     before = state(server, JULIET)
@@ -585,11 +527,11 @@ def test_r4_what_is_no_roster_set_is_refused(server, component, online):
         assert error_of(answer)[:2] in allowed, f"{name}: {text_of(answer)}"
     assert state(server, JULIET) == before
     if juliet:
-        assert pushes(juliet) == []
+        assert client_pushes(juliet) == []
 
 
 def test_r4_without_the_permission(server):
-    """R4: get does not allow to set, nor set to get."""
+    """R4: a get permission does not allow a set, nor a set permission a get."""
     put_every_kind(server, JULIET)
     before = state(server, JULIET)
     reader, writer = server.component("reader.lit"), server.component("writer.lit")
@@ -603,7 +545,7 @@ def test_r4_without_the_permission(server):
 
 
 def test_r4_unknown_accounts(server, component):
-    """R4, L7: an account that never was, one that is gone; none of them has a roster afterwards."""
+    """R4, L7: an unknown or deleted account is `cancel/item-not-found`, and has no roster afterwards."""
     must_set(component, NURSE, item("peter@stranger.lit"))
     server.delete_account(NURSE)
     for account in ("ghost@capulet.lit", NURSE, "gh%ost@capulet.lit"):
@@ -630,7 +572,8 @@ STORAGE_SETS = {
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r4_a_storage_that_cannot_be_written(server, component, stranger, online):
-    """R4: wait/internal-server-error, memory and storage as before, nobody told, nothing caught up later."""
+    """R4: a storage failure is `wait/internal-server-error` with memory and storage as before; nobody is told, and nothing is
+    made up for later."""
     expected = put_every_kind(server, JULIET)
     juliet = log_in(server, JULIET) if online else None
     stranger.drain()
@@ -643,22 +586,22 @@ def test_r4_a_storage_that_cannot_be_written(server, component, stranger, online
     server.lua("mend_stores()")
     assert state(server, JULIET) == before
     if juliet:
-        assert pushes(juliet) == []
+        assert client_pushes(juliet) == []
         assert get_roster(juliet, None) == expected
     # A removal that was not saved has cancelled no subscription.
     assert [text_of(s) for s in stranger.drain() if local(s) == "presence" and s.get("type") != "probe"] == []
 
-    # When it works again, what is asked for then is done, and only that.
+    # When the storage works again, the next set is done, and only that one.
     must_set(component, JULIET, item("later@stranger.lit"))
     expected["later@stranger.lit"] = {"subscription": "none", "groups": []}
     assert get_roster(component, JULIET) == expected
     assert set(server.roster(JULIET)) == set(expected)
     if juliet:
-        assert [contact for contact, _ in pushes(juliet)] == ["later@stranger.lit"]
+        assert [contact for contact, _ in client_pushes(juliet)] == ["later@stranger.lit"]
 
 
 def test_r4_a_storage_that_cannot_be_read(server, component):
-    """R4: it is not an empty roster: neither told as one nor written over, and not remembered as one."""
+    """R4: a roster that cannot be read is an error: it is neither shown as empty, nor overwritten, nor remembered."""
     expected = put_every_kind(server, NURSE)
     stored = state(server, NURSE)[0]
     forget_rosters(server)
@@ -722,7 +665,7 @@ def presences(component) -> list[tuple]:
 
 
 def test_r5_a_removal_is_as_the_accounts_own(server, component, stranger):
-    """R5: the contact is told exactly what it is told when the account removes it; so are the account's clients."""
+    """R5: a removal has the effects of the account removing it, for the contact and for the account's clients."""
     juliet = server.client(JULIET)
     contact = "x@stranger.lit"
     for name, (stored, pending, types) in REMOVALS.items():
@@ -736,7 +679,7 @@ def test_r5_a_removal_is_as_the_accounts_own(server, component, stranger):
                 juliet.sync()
             else:
                 must_set(component, JULIET, item(contact, subscription="remove"))
-            told.append((presences(stranger), pushes(juliet)))
+            told.append((presences(stranger), client_pushes(juliet)))
         assert told[0] == told[1], name
         subscriptions = {(type_, from_) for type_, from_, _ in told[1][0] if type_ != "unavailable"}
         assert subscriptions == {(type_, JULIET) for type_ in types}, name
@@ -747,7 +690,7 @@ def test_r5_a_removal_is_as_the_accounts_own(server, component, stranger):
 
 
 def test_r5_a_removal_while_the_account_is_offline(server, component, stranger):
-    """R5: the contact is told all the same."""
+    """R5: a removal is told to the contact also while the account is offline."""
     contact = "x@stranger.lit"
     for name, (stored, pending, types) in REMOVALS.items():
         put_contact(server, NURSE, contact, stored, pending)
@@ -759,7 +702,7 @@ def test_r5_a_removal_while_the_account_is_offline(server, component, stranger):
 
 
 def test_r5_a_removal_reaches_a_contact_of_this_server(server, component, romeo):
-    """R5: on another host of it: its roster and its clients."""
+    """R5: a removal reaches the roster and the clients of a contact on another host of this server."""
     juliet = server.client(JULIET)
     server.put_roster_item(JULIET, ROMEO, subscription="both")
     server.put_roster_item(ROMEO, JULIET, subscription="both", name="Juliet")
@@ -773,7 +716,7 @@ def test_r5_a_removal_reaches_a_contact_of_this_server(server, component, romeo)
 
 
 def test_r5_only_what_was_removed_is_cancelled(server, component, stranger):
-    """R5: among several items of a set, and several contacts of the same domain."""
+    """R5: a removal cancels the subscriptions of that contact only, among several items and contacts of the same domain."""
     put_every_kind(server, JULIET)
     must_set(
         component,
@@ -795,7 +738,8 @@ def test_r5_only_what_was_removed_is_cancelled(server, component, stranger):
 
 
 def test_r6_strangers_are_refused_alike_and_leave_no_trace(server, component, stranger, romeo):
-    """R6, L6: forbidden, the same for an account that exists and one that does not, and no line anybody could flood."""
+    """R6, L6: a stranger gets the same `forbidden` for an account that exists and one that does not, without a log line it
+    could flood."""
     juliet = server.client(JULIET)
     put_every_kind(server, NURSE)
     before = state(server, NURSE)
@@ -840,7 +784,7 @@ def test_r6_strangers_are_refused_alike_and_leave_no_trace(server, component, st
 
 
 def test_r6_a_resource_of_the_entity_is_a_stranger(server, component):
-    """R6: the entity is its own domain, exactly; what else a component calls itself has no privilege."""
+    """R6: the entity is its own domain exactly; another address of the component has no privilege."""
     put_every_kind(server, NURSE)
     for sender in ("pubsub.capulet.lit/resource", "somebody@pubsub.capulet.lit/resource"):
         answer = component.iq("get", NURSE, QUERY, from_=sender)
@@ -849,7 +793,7 @@ def test_r6_a_resource_of_the_entity_is_a_stranger(server, component):
 
 
 def test_r6_a_refusal_costs_nothing(server, stranger, component):
-    """R6: the module opens no storage and does not ask whether the account exists; others may, for reasons of theirs."""
+    """R6: for a refusal the module opens no storage and does not ask whether the account exists; other modules may."""
     server.lua(
         """
         prosody.spec_cost = {};
@@ -875,7 +819,7 @@ def test_r6_a_refusal_costs_nothing(server, stranger, component):
             assert error_of(stranger.iq("get", account, QUERY))[:2] == FORBIDDEN
             assert error_of(stranger.iq("set", account, query(item("c@stranger.lit"))))[:2] == FORBIDDEN
         assert server.lua(cost)[0] == 0, server.lua(cost)[1]
-        # The entity's own request is seen by what counts.
+        # The counter sees the entity's own request.
         assert get_roster(component, NURSE) == {}
         assert server.lua(cost)[0] > 0
     finally:
@@ -883,7 +827,7 @@ def test_r6_a_refusal_costs_nothing(server, stranger, component):
 
 
 def test_r6_an_entity_is_a_stranger_on_other_hosts(server, component):
-    """R6: what one host grants is worth nothing on another, and nothing for another's accounts."""
+    """R6: a grant of one host gives no permission on another host."""
     server.put_roster_item(ROMEO, JULIET, subscription="both")
     for account in (ROMEO, "ghost@montague.lit"):
         assert error_of(component.iq("get", account, QUERY))[:2] == FORBIDDEN
@@ -892,7 +836,7 @@ def test_r6_an_entity_is_a_stranger_on_other_hosts(server, component):
 
 
 def test_r6_answers_are_not_answered(server, component, stranger):
-    """R6: a result or an error with a roster in it is no request, whoever sends it."""
+    """R6: a result or an error with a roster in it is not a request, whoever sends it."""
     for peer in (component, stranger):
         for type_ in ("result", "error"):
             peer.send_iq(type_, NURSE, query(item("c@stranger.lit")), id="unasked")
@@ -902,7 +846,7 @@ def test_r6_answers_are_not_answered(server, component, stranger):
 
 
 def test_r6_ones_own_roster_stays_ones_own(server):
-    """R6: an account's requests for its own roster are none of the module's."""
+    """R6: the module does not handle an account's requests for its own roster."""
     juliet = server.client(JULIET)
     for to in (None, JULIET):
         assert juliet.iq("set", to, query(item("c@stranger.lit", name=str(to)))).get("type") == "result"
@@ -913,7 +857,7 @@ def test_r6_ones_own_roster_stays_ones_own(server):
 
 
 def test_r8_pending_requests_and_metadata_stay_private(server, component, stranger, romeo):
-    """R8: a request that waits for an answer is no item, and the version row neither."""
+    """R8: a pending request and the version row are not items and never reach an entity."""
     for sender, contact in ((stranger, "x@stranger.lit"), (romeo, None)):
         more = {"from_": contact} if contact else {}
         sender.send_presence("subscribe", NURSE, **more)
@@ -923,7 +867,7 @@ def test_r8_pending_requests_and_metadata_stay_private(server, component, strang
     assert get_roster(component, NURSE) == {}
     must_set(component, NURSE, item("c@stranger.lit"))
     assert list(get_roster(component, NURSE)) == ["c@stranger.lit"]
-    # A request is no item that could be removed either, and it still waits.
+    # A request is not an item that could be removed either, and it still waits.
     assert error_of(set_roster(component, NURSE, item(ROMEO, subscription="remove")))[:2] == ("cancel", "item-not-found")
     forget_rosters(server)
     assert list(get_roster(component, NURSE)) == ["c@stranger.lit"]
@@ -935,7 +879,7 @@ def test_r8_pending_requests_and_metadata_stay_private(server, component, strang
 
 
 def test_r8_rows_of_older_servers(server, component):
-    """R8: pending requests once had a row named "pending"."""
+    """R8: the row "pending", in which older servers kept requests, never reaches an entity."""
     server.lua(
         """
         local store = storagemanager.open("capulet.lit", "roster");
@@ -953,7 +897,7 @@ def test_r8_rows_of_older_servers(server, component):
 
 
 def test_r8_contacts_may_be_called_as_the_private_rows(server, component):
-    """R8, R9: these are domains like any other."""
+    """R8, R9: contacts whose domain is named like a private row are contacts like any other."""
     expected = {
         name: {"name": name.title(), "subscription": "to", "groups": []} for name in ("pending", "false", "true", "nil", "version")
     }
@@ -991,7 +935,8 @@ TEXTS = (
 
 @pytest.mark.parametrize("online", (True, False), ids=("online", "offline"))
 def test_r9_names_and_groups_are_read_back_exactly(server, component, online):
-    """R9: every text, by the entity that set it, by another, and from the storage after all is forgotten."""
+    """R9: every text is read back exactly, by the entity that set it, by another, and from the storage after all caches are
+    emptied."""
     juliet = log_in(server, JULIET) if online else None
     expected = {
         f"c{number}@stranger.lit": {"name": text, "subscription": "none", "groups": sorted([text, f"{text}{number}"])}
@@ -1002,13 +947,13 @@ def test_r9_names_and_groups_are_read_back_exactly(server, component, online):
     for jid, entry in expected.items():
         assert found[jid] == entry
     if juliet:
-        assert sorted(contact for contact, _ in pushes(juliet)) == sorted(expected)
+        assert sorted(contact for contact, _ in client_pushes(juliet)) == sorted(expected)
         juliet.close()
     forget_rosters(server)
     reader = server.component("reader.lit")
     assert get_roster(reader, JULIET) == expected
 
-    # Who sets what is there already, changes nothing: components compare.
+    # A set of what is there already changes nothing: components compare.
     before = state(server, JULIET)
     must_set(component, JULIET, *(item(jid, *entry["groups"], name=entry["name"]) for jid, entry in expected.items()))
     assert state(server, JULIET) == before
@@ -1036,7 +981,7 @@ ADDRESSES = {
 
 
 def test_r9_contacts_are_kept_in_the_servers_spelling(server, component):
-    """R9, M5: the address that was normalised is the one stored; every spelling finds it again."""
+    """R9, M5: a contact is stored under its normalised address, and every spelling finds it again."""
     must_set(component, NURSE, *(item(written, name=written) for written in ADDRESSES))
     found = get_roster(component, NURSE)
     assert {jid: entry["name"] for jid, entry in found.items()} == {kept: written for written, kept in ADDRESSES.items()}
@@ -1049,7 +994,7 @@ def test_r9_contacts_are_kept_in_the_servers_spelling(server, component):
 
 @pytest.mark.parametrize("storage", ("memory", "sql"))
 def test_r9_with_other_storage(start_server, storage):
-    """R9, L5: set, changed, removed and read back with a driver that stores otherwise."""
+    """R9, L5: items are set, changed, removed and read back with other storage drivers too."""
     server = start_server(storage=storage)
     component, stranger = server.component("pubsub.capulet.lit"), server.component("stranger.lit")
     juliet = server.client(JULIET)
@@ -1077,7 +1022,7 @@ def test_r9_with_other_storage(start_server, storage):
         assert error_of(set_roster(component, account, item("a@stranger.lit")))[:2] == FAILED
         server.lua("mend_stores()")
         assert state(server, account) == before
-    assert len(pushes(juliet)) == 3
+    assert len(client_pushes(juliet)) == 3
 
 
 # L6: depth
@@ -1089,11 +1034,11 @@ def nested(name: str, depth: int, core: str = "") -> str:
 
 @pytest.mark.parametrize("who", ("component", "stranger"))
 def test_r4_l6_seventy_thousand_nested_elements(request, server, who):
-    """R4, L6: wherever they stand, the sender gets one answer and the server goes on; no native recursion."""
+    """R4, L6: 70,000 nested elements, wherever they stand, get one answer, and the server goes on."""
     peer = request.getfixturevalue(who)
     put_every_kind(server, NURSE)
     before = state(server, NURSE)
-    # What a component may send in one stanza. The server's own parser takes half a second for each.
+    # The depth that fits into one stanza of a component. The server's own parser takes half a second for each.
     deepest, deep = nested("a", 70_000), nested("a", 20_000)
     contents = {
         "in an item": query(f"<item jid='c@stranger.lit'>{deepest}</item>"),
@@ -1109,11 +1054,11 @@ def test_r4_l6_seventy_thousand_nested_elements(request, server, who):
         peer.sync()
         replies = [s for s in peer.inbox if local(s) == "iq" and s.get("id") == id_]
         assert [reply.get("type") for reply in replies] == ["error"], name
-        # Without a roster query at the right place it is none of the module's, and the server says what it likes.
+        # Without a roster query at the right place the module does not handle it, and the server's answer may be any.
         if name not in ("in place of the query", "beside the query"):
             expected = ("modify", "bad-request") if who == "component" else FORBIDDEN
             assert error_of(replies[0])[:2] == expected, f"{name}: {text_of(replies[0])}"
-    # In a request to read the content is nobody's business.
+    # The content of a get is not looked at.
     answer = peer.iq("get", NURSE, query(deep))
     assert answer.get("type") == ("result" if who == "component" else "error")
     assert state(server, NURSE) == before
@@ -1121,7 +1066,7 @@ def test_r4_l6_seventy_thousand_nested_elements(request, server, who):
 
 
 def test_l6_depth_from_a_client(server):
-    """L6: the same from an account, as deep as its stream may go."""
+    """L6: that holds for an account's client, as deep as its stream may go."""
     juliet = server.client(JULIET)
     deep = nested("a", 30_000)
     for content in (query(f"<item jid='c@stranger.lit'>{deep}</item>"), query(deep), deep):

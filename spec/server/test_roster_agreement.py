@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness import PUBSUB, Prosody
-from watching import held, in_one_turn, item, log_in, pushed, query, stored, subscription
-from wire import error_of, inner_iq, local, text_of
+from watching import client_pushes, held, in_one_turn, stored, subscription
+from wire import error_of, inner_iq, text_of
+from words import item, log_in, query
 
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
 ROMEO, LADY = "romeo@montague.lit", "lady@mantua.lit"
@@ -15,7 +16,7 @@ REFUSED = ("cancel", "not-allowed")
 
 GRANTS = {
     "capulet.lit": {
-        # Only Juliet's roster: what the others give is not for it to take.
+        # Only Juliet's roster: it may not set what other accounts give.
         "pubsub.capulet.lit": {"roster": "both", "accounts": ["juliet"], "iq": {PUBSUB: "get", "jabber:iq:last": "get"}},
         # Every roster of two hosts.
         "gateway.capulet.lit": {"roster": "both"},
@@ -35,7 +36,7 @@ def session_server():
 
 
 def set_subscription(peer, account: str, contact: str, wanted: str | None) -> tuple | None:
-    """Returns the error, None for a result."""
+    """Sets a subscription; returns the error, or None for a result."""
     attributes = {} if wanted is None else {"subscription": wanted}
     answer = peer.iq("set", account, query(item(contact, **attributes)))
     return None if answer.get("type") == "result" else error_of(answer)[:2]
@@ -45,14 +46,14 @@ def set_subscription(peer, account: str, contact: str, wanted: str | None) -> tu
 @pytest.mark.parametrize("contact", (NURSE, ROMEO, LADY, NOBODY, "nobody@montague.lit"))
 @pytest.mark.parametrize("online", (True, False))
 def test_r10_a_contact_that_has_not_agreed(server, component, online, contact, wanted):
-    """R10: `to` and `both` for an account of this server whose roster says nothing are refused, nothing changes."""
+    """R10: `to` and `both` are refused for an account of this server whose roster does not agree, and nothing changes."""
     if online:
         log_in(server, JULIET)
     answer = component.iq("set", JULIET, query(item("x@stranger.lit"), item(contact, subscription=wanted)))
     assert error_of(answer)[:2] == REFUSED, text_of(answer)
     assert "from or both" in error_of(answer)[2]
     assert held(server, JULIET) == stored(server, JULIET) == {}
-    # What the account itself gives is still its own to give.
+    # The account itself may still give `from`.
     assert set_subscription(component, JULIET, contact, "from") is None
     assert subscription(server, JULIET, contact) == "from"
     assert set_subscription(component, JULIET, contact, wanted) == REFUSED
@@ -85,7 +86,7 @@ def test_r10_personal_events_and_last_activity_stay_closed(server, component):
 @pytest.mark.parametrize("wanted", ("to", "both"))
 @pytest.mark.parametrize("contact", (NURSE, ROMEO))
 def test_r10_a_contact_that_has_agreed(server, component, contact, theirs, wanted):
-    """R10: `to` and `both` are honoured where the contact's own roster says from or both; it is not touched."""
+    """R10: `to` and `both` are honoured where the contact's own roster says `from` or `both`; that roster is not touched."""
     server.put_roster_item(contact, JULIET, subscription=theirs)
     assert set_subscription(component, JULIET, contact, wanted) is None
     assert subscription(server, JULIET, contact) == wanted
@@ -94,21 +95,21 @@ def test_r10_a_contact_that_has_agreed(server, component, contact, theirs, wante
 
 @pytest.mark.parametrize("theirs", ("none", "to"))
 def test_r10_a_contact_that_only_receives(server, component, theirs):
-    """R10: the contact's `none` or `to` gives nothing."""
+    """R10: a contact's own `none` or `to` is not an agreement."""
     server.put_roster_item(NURSE, JULIET, subscription=theirs)
     assert set_subscription(component, JULIET, NURSE, "both") == REFUSED
     assert subscription(server, NURSE, JULIET) == theirs
 
 
 def test_r10_a_pending_request_is_not_an_agreement(server, component):
-    """R10: that an account has asked does not mean that the contact has agreed."""
+    """R10: a pending request of the account is not an agreement of the contact."""
     server.put_roster_item(JULIET, NURSE, subscription="none", ask="subscribe")
     assert set_subscription(component, JULIET, NURSE, "to") == REFUSED
     assert held(server, JULIET)[NURSE] == {"subscription": "none", "ask": "subscribe"}
 
 
 def test_r10_what_is_there_already_is_kept(server, component):
-    """R10: a set that gains nothing is as before, whatever the contact's roster says."""
+    """R10: a set that gains nothing is honoured, whatever the contact's roster says."""
     server.put_roster_item(JULIET, NURSE, subscription="to")
     for wanted in (None, "to", "both", "to"):
         assert set_subscription(component, JULIET, NURSE, wanted) is None, wanted
@@ -117,7 +118,7 @@ def test_r10_what_is_there_already_is_kept(server, component):
 
 @pytest.mark.parametrize("contact", ("x@stranger.lit", "stranger.lit", "x@remote.lit", "remote.lit", "capulet.lit", "montague.lit"))
 def test_r10_other_contacts_are_as_before(server, component, contact):
-    """R10: only accounts of this server have a roster that can disagree."""
+    """R10: the rule is for accounts of this server only; no other contact has a roster here that can disagree."""
     assert set_subscription(component, JULIET, contact, "both") is None
     assert subscription(server, JULIET, contact) == "both"
 
@@ -126,7 +127,7 @@ def test_r10_other_contacts_are_as_before(server, component, contact):
 @pytest.mark.parametrize("contact", (NURSE, LADY))
 @pytest.mark.parametrize("online", (True, False))
 def test_r10_who_may_set_both_rosters_sets_both(server, gateway, online, contact, wanted, mirrored):
-    """R10: where the same entity may set the contact's roster as well, both rosters agree afterwards; R7: all are told."""
+    """R10, R7: where the same entity may set the contact's roster as well, both rosters agree afterwards, and all are told."""
     if online:
         juliet, other = log_in(server, JULIET), log_in(server, contact)
     gateway.drain()
@@ -136,23 +137,15 @@ def test_r10_who_may_set_both_rosters_sets_both(server, gateway, online, contact
     assert subscription(server, JULIET, contact) == wanted
     assert subscription(server, contact, JULIET) == mirrored
     if online:
-        assert [i for i in client_pushes(juliet)] == [(contact, wanted)]
-        assert [i for i in client_pushes(other)] == [(JULIET, mirrored)]
+        assert [(jid, i["subscription"]) for jid, i in client_pushes(juliet)] == [(contact, wanted)]
+        assert [(jid, i["subscription"]) for jid, i in client_pushes(other)] == [(JULIET, mirrored)]
     if contact == NURSE:
         told = [(s.get("from"), s[0][0].get("jid"), s[0][0].get("subscription")) for s in gateway.drain() if s.get("type") == "set"]
         assert sorted(told) == sorted([(JULIET, contact, wanted), (contact, JULIET, mirrored)])
 
 
-def client_pushes(client) -> list[tuple]:
-    return [
-        (s[0][0].get("jid"), s[0][0].get("subscription"))
-        for s in client.drain()
-        if local(s) == "iq" and s.get("type") == "set" and len(s) and s[0].tag == "{jabber:iq:roster}query"
-    ]
-
-
 def test_r10_what_the_contact_has_stays(server, gateway):
-    """R10: the contact's name and groups stay; a request that has become pointless goes."""
+    """R10: the contact's name and groups stay; a request that has become pointless is dropped."""
     server.put_roster_item(NURSE, JULIET, name="My lamb", subscription="none", ask="subscribe", groups=["Care"])
     assert set_subscription(gateway, JULIET, NURSE, "both") is None
     expected = {JULIET: {"name": "My lamb", "subscription": "both", "groups": ["Care"]}}
@@ -160,7 +153,8 @@ def test_r10_what_the_contact_has_stays(server, gateway):
 
 
 def test_r10_not_for_accounts_out_of_its_reach(server, gateway, component):
-    """R10: an account that does not exist, an entity that may only read there, a host that grants nothing."""
+    """R10: a contact that does not exist, one the entity may only read, or one of a host that grants nothing is not set, so the
+    set is refused."""
     assert set_subscription(gateway, JULIET, NOBODY, "to") == REFUSED
     assert set_subscription(gateway, JULIET, ROMEO, "to") == REFUSED
     assert set_subscription(component, JULIET, LADY, "to") == REFUSED
@@ -196,7 +190,7 @@ def test_r10_never_one_side_alone(server, gateway, broken):
 
 
 def test_r10_sets_that_arrive_together(server, gateway, component):
-    """R10, R11: the contact's consent may be on its way in the same turn; it counts once it is saved."""
+    """R10, R11: a contact's consent counts for the sets that come after it, also in the same turn."""
     log_in(server, JULIET)
     gateway.drain(), component.drain()
 
@@ -218,7 +212,7 @@ def test_r10_sets_that_arrive_together(server, gateway, component):
 
 
 def test_r10_consent_that_is_not_saved_is_none(server, gateway, component):
-    """R10: a contact's side that could not be saved is not relied on."""
+    """R10: a consent that could not be saved is not relied on."""
     gateway.drain(), component.drain()
     server.lua(
         """
@@ -247,7 +241,7 @@ def test_r10_consent_that_is_not_saved_is_none(server, gateway, component):
 
 
 def test_r10_a_host_that_is_not_active(start_server):
-    """R10: an account of a host that is only configured at the moment is one of this server."""
+    """R10: an account of a host that is configured but not active is an account of this server."""
     server = start_server(
         privileged_entities={"capulet.lit": {"gateway.capulet.lit": {"roster": "both"}}}, hosts=("capulet.lit", "montague.lit")
     )
@@ -288,7 +282,7 @@ def test_r10_a_contacts_roster_that_cannot_be_read(server, component):
 
 
 def test_r10_a_contact_that_is_disabled(start_server):
-    """R10, L7: a disabled account is no account, so its roster is neither asked nor set."""
+    """R10, L7: a disabled account is not an account, so its roster is neither read nor set."""
     server = start_server(
         privileged_entities={"capulet.lit": {"gateway.capulet.lit": {"roster": "both"}}}, authentication="internal_hashed",
     )
@@ -304,8 +298,8 @@ def test_r10_a_contact_that_is_disabled(start_server):
 
 @pytest.mark.parametrize("contact", (NURSE, ROMEO))
 def test_r10_a_contact_that_takes_time_to_be_found(start_server, contact):
-    """R10, L7: where the authentication provider has to wait before it can say that the contact exists, the set is to be
-    tried again, and is honoured then; the provider's delay is no disagreement."""
+    """R10, L7: a set whose contact the authentication provider has to look up is refused with "try again", and is honoured
+    then."""
     server = start_server(
         authentication="spec_slow", without=("blocklist",), accounts=(JULIET, NURSE, ROMEO, "bot@capulet.lit"),
         privileged_entities={"capulet.lit": {"bot@capulet.lit": {"roster": "set", "accounts": ["juliet"]}}},

@@ -16,8 +16,9 @@ import random
 import pytest
 
 from harness import PASSWORD, Prosody
-from watching import escaped, in_one_turn, is_push, read_item, seeds
+from watching import in_one_turn, is_push, read_item, seeds
 from wire import local, payload, text_of
+from words import escaped
 
 HOST = "capulet.lit"
 USERS = ("juliet", "nurse", "tybalt")
@@ -58,7 +59,7 @@ def with_part(subscription: str, part: str, wanted: bool) -> str:
 
 
 class Twin:
-    """What the rosters of all accounts have to be: {user: {contact: {subscription, ask, name, groups}}}."""
+    """The rosters that all accounts must have: {user: {contact: {subscription, ask, name, groups}}}."""
 
     def __init__(self, rosters):
         self.rosters = copy.deepcopy(rosters)
@@ -72,7 +73,7 @@ class Twin:
         return found
 
     def entity_set(self, entity: str, user: str, items: list[dict]) -> bool:
-        """Whether the set is acknowledged."""
+        """Applies an entity's set; returns whether it is acknowledged."""
         if user not in MAY_SET[entity]:
             return False
         before = copy.deepcopy(self.rosters)
@@ -103,7 +104,7 @@ class Twin:
             new.pop("ask", None)
             if old["subscription"] in ("none", "from"):
                 self._agree(entity, user, jid, new["subscription"])
-        roster[jid] = plain(new)
+        roster[jid] = without_empty(new)
 
     def _agree(self, entity, user, jid, wanted):
         contact, _, host = jid.partition("@")
@@ -115,7 +116,7 @@ class Twin:
             new = {**old, "subscription": MIRRORED[wanted]}
             if wanted == "both":
                 new.pop("ask", None)
-            theirs[account] = plain(new)
+            theirs[account] = without_empty(new)
         elif old["subscription"] not in ("from", "both"):
             raise Refused
 
@@ -128,7 +129,7 @@ class Twin:
             return True
         old = roster.get(jid, {"subscription": "none"})
         new = {k: v for k, v in old.items() if k in ("subscription", "ask")}
-        roster[jid] = plain({**new, "name": item["name"], "groups": item["groups"]})
+        roster[jid] = without_empty({**new, "name": item["name"], "groups": item["groups"]})
         return True
 
     def _removed(self, user, jid, old):
@@ -148,7 +149,7 @@ class Twin:
             theirs["subscription"] = with_part(theirs["subscription"], "from", False)
 
 
-def plain(item: dict) -> dict:
+def without_empty(item: dict) -> dict:
     return {k: v for k, v in item.items() if v not in (None, "", [])}
 
 
@@ -167,7 +168,7 @@ def visible(rows) -> dict:
     for contact, row in (rows or {}).items():
         if contact not in ("false", "pending") and row:
             item = {k: row.get(k) for k in ("subscription", "ask", "name")}
-            found[contact] = plain({**item, "groups": sorted(row.get("groups") or ())})
+            found[contact] = without_empty({**item, "groups": sorted(row.get("groups") or ())})
     return found
 
 
@@ -182,7 +183,7 @@ class Play:
         for entity in self.entities:
             self.look(entity)
 
-    # What each has been told
+    # What each client and entity has been told
 
     def look(self, entity):
         peer = self.entities[entity]
@@ -381,7 +382,7 @@ def read(answer) -> dict:
     for element in payload(answer):
         jid, item = read_item(element)
         item.pop("approved", None)
-        found[jid] = plain(item)
+        found[jid] = without_empty(item)
     return found
 
 
@@ -389,15 +390,15 @@ def apply(view: dict, push) -> None:
     jid, item = read_item(push[0][0])
     item.pop("approved", None)
     if item.get("subscription") == "remove":
-        # Told although it was not there is told twice.
+        # An item that is pushed although it was not there would be pushed twice.
         del view[jid]
     else:
-        view[jid] = plain(item)
+        view[jid] = without_empty(item)
 
 
 @pytest.mark.parametrize("seed", seeds(*SEEDS))
 def test_r11_rosters_and_their_twin(server, seed):
-    """R11: memory, storage, clients, entities and a twin in lock-step."""
+    """R11: after each random turn memory, storage, clients and entities agree, and with the twin where only sets were sent."""
     play = Play(server, seed)
     for user in USERS:
         if play.random.random() < 0.5:

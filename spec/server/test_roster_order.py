@@ -7,10 +7,9 @@ import itertools
 import pytest
 
 from harness import Prosody
-from watching import (
-    forget_rosters, held, in_one_turn, is_push, item, log_in, pushed, pushes, query, read_item, stored,
-)
+from watching import held, in_one_turn, is_push, pushed, pushes, read_item, stored
 from wire import error_of, local, text_of
+from words import forget_rosters, item, log_in, query
 
 JULIET, NURSE, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "tybalt@capulet.lit"
 GRANTS = {
@@ -40,7 +39,7 @@ def own_set(*items: str) -> str:
     return f"<iq type='set' id='{next(ids)}'>{query(*items)}</iq>"
 
 
-def answers(peer) -> list[str]:
+def types_of_answers(peer) -> list[str]:
     return [s.get("type") for s in peer.drain() if local(s) == "iq" and s.get("type") in ("result", "error")]
 
 
@@ -55,7 +54,7 @@ def names(server, account: str) -> dict:
 
 
 def test_r11_a_roster_evicted_between_two_sets(server, component):
-    """R11: two sets for one account in a turn, and the server forgets the account's roster between them."""
+    """R11: two sets in one turn are both kept, though the server evicts the roster from its cache between them."""
     component.drain()
     evict = ("", "lua: hosts['capulet.lit'].roster_cache = nil")
     in_one_turn(
@@ -67,13 +66,13 @@ def test_r11_a_roster_evicted_between_two_sets(server, component):
         evict,
         (component.jid, roster_set(JULIET, item("d@stranger.lit", name="D"))),
     )
-    assert answers(component) == ["result"] * 4
+    assert types_of_answers(component) == ["result"] * 4
     assert names(server, JULIET) == {"a@stranger.lit": "A", "c@stranger.lit": "C", "d@stranger.lit": "D"}
     assert names(server, NURSE) == {"b@stranger.lit": "B"}
 
 
 def test_r11_more_accounts_than_the_server_caches(server, component, gateway):
-    """R11: sets that arrive together for many accounts, in a cache that holds two, lose none."""
+    """R11: sets that arrive together for more accounts than the cache holds lose nothing."""
     server.lua(
         """
         hosts["capulet.lit"].roster_cache = require "util.cache".new(2);
@@ -89,13 +88,13 @@ def test_r11_more_accounts_than_the_server_caches(server, component, gateway):
         peer = component if (round_ + number) % 2 else gateway
         stanzas.append((peer.jid, roster_set(account, item(contact))))
     in_one_turn(server, *stanzas)
-    assert answers(component) + answers(gateway) == ["result"] * len(stanzas)
+    assert types_of_answers(component) + types_of_answers(gateway) == ["result"] * len(stanzas)
     for account, contacts in expected.items():
         assert set(names(server, account)) == contacts
 
 
 def test_r11_a_login_between_a_set_and_its_save(server, component):
-    """R11: the account logs in after its cached roster was evicted: what is saved is the live roster."""
+    """R11: where the account logs in after its roster was evicted, the live roster is the one that is saved."""
     server.put_roster_item(JULIET, "old@stranger.lit", name="Old")
     component.drain()
     in_one_turn(
@@ -109,7 +108,7 @@ def test_r11_a_login_between_a_set_and_its_save(server, component):
             assert(host.sessions.juliet.roster);"""),
         (component.jid, roster_set(JULIET, item("c@stranger.lit", name="C"))),
     )
-    assert answers(component) == ["result"] * 2
+    assert types_of_answers(component) == ["result"] * 2
     live = held(server, JULIET)
     server.lua("hosts['capulet.lit'].sessions.juliet = nil; prosody.bare_sessions['juliet@capulet.lit'] = nil;")
     assert live == stored(server, JULIET)
@@ -122,7 +121,7 @@ def test_r11_a_login_between_a_set_and_its_save(server, component):
 
 
 def test_r11_the_accounts_own_set_in_the_same_turn(server, component):
-    """R11: an entity's set and then the account's own one are told once each and in that order, to both."""
+    """R11: an entity's set and then the account's own set are told once each and in that order, to both."""
     juliet = log_in(server, JULIET)
     component.drain()
     in_one_turn(
@@ -141,7 +140,7 @@ def test_r11_the_accounts_own_set_in_the_same_turn(server, component):
 
 @pytest.mark.parametrize("type_, after", (("subscribe", {"subscription": "none", "ask": "subscribe"}), ("subscribed", {"subscription": "none"})))
 def test_r11_a_presence_in_the_same_turn(server, component, type_, after):
-    """R11: a presence of the account changes its roster before it is delivered, and after the set that was first."""
+    """R11: a presence that changes the roster does so before it is delivered, and after an earlier set."""
     juliet = log_in(server, JULIET)
     component.drain()
     in_one_turn(
@@ -162,7 +161,7 @@ def test_r11_a_presence_in_the_same_turn(server, component, type_, after):
 
 
 def test_r11_a_contacts_approval_in_the_same_turn(server, component, stranger):
-    """R11: the contact's approval finds the roster as the sets before have left it."""
+    """R11: a contact's approval finds the roster as the sets before it have left it."""
     juliet = log_in(server, JULIET)
     server.put_roster_item(JULIET, "a@stranger.lit", subscription="none", ask="subscribe")
     component.drain()
@@ -186,7 +185,8 @@ def test_r11_a_contacts_approval_in_the_same_turn(server, component, stranger):
 
 
 def test_r11_each_change_has_a_version_of_its_own(server, component):
-    """R11, RFC 6121 2.6: a client that has the first of two pushes is not told that it is current."""
+    """R11: each change has a roster version of its own (RFC 6121 2.6); a client with the first of two pushes is not told that
+    it is current."""
     juliet = log_in(server, JULIET)
     in_one_turn(
         server,
@@ -200,7 +200,7 @@ def test_r11_each_change_has_a_version_of_its_own(server, component):
         assert len(answer) == 1, text_of(answer)
     answer = juliet.iq("get", None, f"<query xmlns='jabber:iq:roster' ver='{versions[-1]}'/>")
     assert len(answer) == 0, text_of(answer)
-    # And in storage as well.
+    # The version in storage is the same.
     juliet.close()
     component.sync()
     forget_rosters(server)
@@ -209,8 +209,8 @@ def test_r11_each_change_has_a_version_of_its_own(server, component):
 
 
 def test_r11_a_removal_that_changes_the_roster_of_another_account(server, component):
-    """R11: a removed contact is an account whose own set is in the same turn. The server changes the contact's roster
-    after that set, with versions after that of the set, and both are told in this order."""
+    """R11: a removal changes the roster of a contact whose own set is in the same turn. That change comes after the set, with a
+    later version, and both are told in this order."""
     server.put_roster_item(JULIET, NURSE, subscription="both")
     server.put_roster_item(NURSE, JULIET, subscription="both")
     nurse = log_in(server, NURSE)
@@ -240,7 +240,7 @@ def test_r11_a_removal_that_changes_the_roster_of_another_account(server, compon
 
 
 def test_r11_a_failed_save_leaves_the_version(server, component):
-    """R4, R11: nothing has changed, so nothing has another version."""
+    """R4, R11: a failed save changes nothing, so no roster version changes."""
     assert component.iq("set", JULIET, query(item("a@stranger.lit"))).get("type") == "result"
     before = component.iq("get", JULIET, "<query xmlns='jabber:iq:roster'/>")[0].get("ver")
     server.lua("break_store('capulet.lit', 'roster')")
@@ -254,7 +254,7 @@ def test_r11_a_failed_save_leaves_the_version(server, component):
 
 @pytest.mark.parametrize("how_many", (1, 2))
 def test_r11_an_account_deleted_while_a_set_waits(server, component, how_many):
-    """R11, L7: deleted by something that is no stanza to its host: not answered `result`, and nothing is stored."""
+    """R11, L7: a set for an account that is deleted while it waits is not answered `result`, and nothing is stored."""
     component.drain()
     items = [item(f"c{n}@stranger.lit") for n in range(how_many)]
     in_one_turn(
@@ -271,7 +271,7 @@ def test_r11_an_account_deleted_while_a_set_waits(server, component, how_many):
 
 
 def test_r11_an_account_deleted_behind_the_servers_back(server, component):
-    """L7: an account that was deleted by another process gets no roster either."""
+    """R11, L7: an account that another process has deleted gets no roster either."""
     component.drain()
     assert component.iq("set", JULIET, query(item("a@stranger.lit"))).get("type") == "result"
     server.lua(
@@ -289,7 +289,7 @@ def test_r11_an_account_deleted_behind_the_servers_back(server, component):
 
 
 def test_r11_a_reload_while_sets_wait(server, component):
-    """R11, L1: what was taken in is saved, answered and told before the module is reloaded or reconfigured."""
+    """R11, L1: a set that was taken in is saved, answered and told before the module is reloaded or reconfigured."""
     component.drain()
     in_one_turn(
         server,
@@ -337,7 +337,7 @@ def groups_server(start_server, tmp_path):
 @pytest.mark.parametrize("storage", ("internal", "sql"))
 @pytest.mark.parametrize("online", (True, False))
 def test_r11_a_contact_of_a_group(groups_server, storage, online):
-    """R11: what an entity sets on a contact that a group gives is kept, as where the account's client sets it."""
+    """R11: a set on a contact that a group gives is kept, as where the account's client sets it."""
     server = groups_server(storage)
     component = server.component("pubsub.capulet.lit")
     if online:
@@ -354,7 +354,7 @@ def test_r11_a_contact_of_a_group(groups_server, storage, online):
 
 
 def test_r11_a_group_contact_set_as_it_is(groups_server):
-    """R11: acknowledged is stored, also where the account's view does not change."""
+    """R11: an acknowledged set is stored, also where the account's view does not change."""
     server = groups_server()
     component = server.component("pubsub.capulet.lit")
     shown = component.iq("get", JULIET, "<query xmlns='jabber:iq:roster'/>")
@@ -427,7 +427,7 @@ def test_r4_storage_that_hands_out_its_tables_and_fails(keeping_server):
 
 
 def test_r11_sets_of_a_bot_and_a_component_together(server, component):
-    """R11: a client's set waits as a component's does."""
+    """R11: a client's set waits for the save as a component's does."""
     bot = server.client("bot@montague.lit")
     component.drain(), bot.drain()
     in_one_turn(
@@ -437,5 +437,5 @@ def test_r11_sets_of_a_bot_and_a_component_together(server, component):
         (component.jid, roster_set(JULIET, item("a@stranger.lit", name="C"))),
     )
     assert [i.get("name") for _, i in pushed(component, JULIET)] == ["A", "B", "C"]
-    assert answers(bot) == ["result"]
+    assert types_of_answers(bot) == ["result"]
     assert names(server, JULIET) == {"a@stranger.lit": "C"}

@@ -1,4 +1,4 @@
-"""Those without privileges (R6, M7, Q1, L6) and accounts that are no more (L7)."""
+"""Senders without privileges (R6, M7, Q1, L6) and accounts that no longer exist (L7)."""
 
 import re
 
@@ -7,6 +7,7 @@ import pytest
 from harness import PRIVILEGES
 from helpers import PING, Tap, assert_refused, bodies, grants, is_message_with_body, loud_lines
 from wire import NS, body, error_of, local, message_from
+from words import iq_wrapper
 
 JULIET, NURSE, ROMEO, TYBALT = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit", "tybalt@capulet.lit"
 NOBODY = "nobody@capulet.lit"
@@ -24,15 +25,12 @@ def message_wrapper(account: str, version: int = 2) -> str:
     )
 
 
-def iq_wrapper(type_: str = "get", to: str = "capulet.lit") -> str:
-    return (
-        f"<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='{type_}' id='i' to='{to}'>"
-        f"{PING}</iq></privileged_iq>"
-    )
+def wrapped_ping(type_: str = "get", to: str = "capulet.lit") -> str:
+    return iq_wrapper(f"<iq xmlns='jabber:client' type='{type_}' id='i' to='{to}'>{PING}</iq>")
 
 
 class Stranger:
-    """Somebody who may do nothing; `answer` is all that comes back to one stanza, byte for byte."""
+    """A sender without a grant; `answer` returns all that comes back to one stanza, byte for byte."""
 
     def __init__(self, connection, address: str | None):
         self.connection = connection
@@ -42,7 +40,7 @@ class Stranger:
 
     def answer(self, stanza: str, *names: str) -> str:
         """Sends it (@ is where `from` goes) and returns what came, the names in it replaced."""
-        # What others cause for us (presence) is none of it.
+        # Stanzas that others cause (presence) are not part of the answer.
         self.connection.drain()
         self.tap.data = b""
         self.connection.send(stanza.replace("@FROM", self.head))
@@ -58,7 +56,7 @@ class Stranger:
 
 @pytest.fixture(params=["component", "client", "client of another host", "user of the entity", "resource of the entity"])
 def somebody(request, server):
-    """One after the other, everybody who is a stranger."""
+    """Each kind of stranger in turn."""
     if request.param == "component":
         return Stranger(server.component("stranger.lit"), "stranger.lit")
     if request.param == "client":
@@ -69,14 +67,14 @@ def somebody(request, server):
     return Stranger(server.component(ENTITY), address)
 
 
-# What a stranger may try: name -> (stanza about ACCOUNT)
+# The attempts of a stranger: name -> stanza about an account
 ATTEMPTS = {
     "message wrapper": lambda who: f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(who)}</message>",
     "message wrapper of version 1": lambda who: f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(who, 1)}</message>",
-    "iq wrapper get": lambda who: f"<iq@FROM type='get' to='{who}' id='x'>{iq_wrapper()}</iq>",
-    "iq wrapper set": lambda who: f"<iq@FROM type='set' to='{who}' id='x'>{iq_wrapper('set')}</iq>",
+    "iq wrapper get": lambda who: f"<iq@FROM type='get' to='{who}' id='x'>{wrapped_ping()}</iq>",
+    "iq wrapper set": lambda who: f"<iq@FROM type='set' to='{who}' id='x'>{wrapped_ping('set')}</iq>",
     "iq wrapper malformed": lambda who: f"<iq@FROM type='set' to='{who}' id='x'><privileged_iq xmlns='urn:xmpp:privilege:2'/></iq>",
-    "iq wrapper to a resource": lambda who: f"<iq@FROM type='get' to='{who}/balcony' id='x'>{iq_wrapper()}</iq>",
+    "iq wrapper to a resource": lambda who: f"<iq@FROM type='get' to='{who}/balcony' id='x'>{wrapped_ping()}</iq>",
     "roster get": lambda who: f"<iq@FROM type='get' to='{who}' id='x'>{ROSTER_GET}</iq>",
     "roster get with ver": lambda who: f"<iq@FROM type='get' to='{who}' id='x'><query xmlns='jabber:iq:roster' ver=''/></iq>",
     "roster set": lambda who: f"<iq@FROM type='set' to='{who}' id='x'>{ROSTER_SET}</iq>",
@@ -87,13 +85,13 @@ ATTEMPTS = {
 
 @pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS)
 def test_l6_the_answer_tells_nothing(somebody, server, attempt):
-    """L6, R6, M7, Q1: forbidden, the same to the byte whether the account is online, exists, or does not;
-    not a line in the log, nothing delivered to anybody, nothing changed."""
+    """L6, R6, M7, Q1: a stranger gets `forbidden`, the same to the byte whether the account is online, exists or does not. No
+    log line is written, nothing is delivered and nothing changes."""
     juliet = server.client(JULIET, resource="balcony", carbons=True)
     romeo = server.client(ROMEO, carbons=True)
     since = len(server.log())
     answers = {who: somebody.answer(attempt(who), who, who.split("@")[0]) for who in (JULIET, TYBALT, NOBODY)}
-    # Somebody's first connection is a user of the server, but of no account of the granting host.
+    # The first connection of a stranger is a user of the server, but not an account of the granting host.
     assert loud_lines(server, since) == []
     for text in answers.values():
         assert "type='error'" in text or 'type="error"' in text, text
@@ -106,10 +104,10 @@ def test_l6_the_answer_tells_nothing(somebody, server, attempt):
 
 
 def test_l6_wrapper_to_the_host(somebody, server):
-    """L6, Q1: an IQ wrapper sent to the host itself, or to a host that grants nothing."""
+    """L6, Q1: an IQ wrapper to the host itself, or to a host that grants nothing, is refused."""
     since = len(server.log())
     for to in ("capulet.lit", "montague.lit"):
-        for content in (iq_wrapper(), iq_wrapper("get", JULIET)):
+        for content in (wrapped_ping(), wrapped_ping("get", JULIET)):
             text = somebody.answer(f"<iq@FROM type='get' to='{to}' id='x'>{content}</iq>")
             assert text.count("<error") == 1, text
             if to == "capulet.lit":
@@ -119,14 +117,14 @@ def test_l6_wrapper_to_the_host(somebody, server):
 
 @pytest.mark.parametrize("type_", ["error", "result"])
 def test_l6_answers_are_not_answered(somebody, server, type_):
-    """L6, M6: errors and results with a wrapper in them: silence."""
+    """L6, M6: errors and results with a wrapper in them are not answered."""
     juliet = server.client(JULIET, carbons=True)
     romeo = server.client(ROMEO)
     since = len(server.log())
     for who in (JULIET, NOBODY):
-        assert somebody.answer(f"<iq@FROM type='{type_}' to='{who}' id='x'>{iq_wrapper()}</iq>") == ""
+        assert somebody.answer(f"<iq@FROM type='{type_}' to='{who}' id='x'>{wrapped_ping()}</iq>") == ""
         assert somebody.answer(f"<iq@FROM type='{type_}' to='{who}' id='x'>{ROSTER_SET}</iq>") == ""
-    assert somebody.answer(f"<iq@FROM type='{type_}' to='capulet.lit' id='x'>{iq_wrapper()}</iq>") == ""
+    assert somebody.answer(f"<iq@FROM type='{type_}' to='capulet.lit' id='x'>{wrapped_ping()}</iq>") == ""
     if type_ == "error":
         assert somebody.answer(f"<message@FROM type='error' to='capulet.lit' id='x'>{message_wrapper(JULIET)}</message>") == ""
     assert loud_lines(server, since) == []
@@ -136,17 +134,17 @@ def test_l6_answers_are_not_answered(somebody, server, type_):
 
 @pytest.mark.parametrize("to", ["@", "capulet.lit", "juliet@capulet.lit/balcony"])
 def test_l6_odd_addresses_inside(somebody, server, to):
-    """L6: whatever is inside a stranger's wrapper is not looked at."""
+    """L6: the module does not look at the inside of a stranger's wrapper."""
     since = len(server.log())
-    expected = somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{iq_wrapper()}</iq>")
-    assert somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{iq_wrapper('get', to)}</iq>") == expected
+    expected = somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{wrapped_ping()}</iq>")
+    assert somebody.answer(f"<iq@FROM type='get' to='{JULIET}' id='x'>{wrapped_ping('get', to)}</iq>") == expected
     expected = somebody.answer(f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(JULIET)}</message>")
     assert somebody.answer(f"<message@FROM to='capulet.lit' id='x'>{message_wrapper(to)}</message>") == expected
     assert loud_lines(server, since) == []
 
 
 def test_l6_no_work(somebody, server):
-    """L6, R6: for a stranger's stanza the module neither asks for the account nor opens a store."""
+    """L6, R6: for a stranger's stanza the module neither looks up the account nor opens a store."""
     server.lua(
         """
         local users = hosts[h].users;
@@ -179,7 +177,7 @@ def test_l6_no_work(somebody, server):
 
 
 def test_l6_a_remote_stranger(start_server):
-    """L6: over s2s likewise."""
+    """L6: a stranger on another server gets the same `forbidden` for every account, existing or not."""
     veronica = start_server(s2s=True)
     mantua = start_server(hosts=("mantua.lit",), accounts=("balthasar@mantua.lit",), s2s=True, privileged_entities={})
     veronica.reconfigure(s2s_targets={"mantua.lit": mantua.s2s_port})
@@ -202,7 +200,7 @@ def test_l6_a_remote_stranger(start_server):
 
 
 def test_r6_the_accounts_own_roster_is_its_own(juliet, nurse):
-    """R6: an account asking for its own roster, with `to` absent or its own bare JID, is no stranger."""
+    """R6: an account that asks for its own roster, with `to` absent or its bare JID, is not refused."""
     for to in (None, JULIET):
         got = juliet.iq("set", to, "<query xmlns='jabber:iq:roster'><item jid='a@b.lit' name='A'/></query>")
         assert got.get("type") == "result"
@@ -215,22 +213,23 @@ def test_q1_a_clients_wrapper_to_itself(juliet, server):
     """Q1, L6: an account has no privilege over itself, with `to` absent or its own bare JID."""
     since = len(server.log())
     for to in (None, JULIET):
-        got = juliet.iq("get", to, iq_wrapper())
+        got = juliet.iq("get", to, wrapped_ping())
         assert error_of(got)[:2] == ("auth", "forbidden")
-    assert error_of(juliet.iq("get", juliet.jid, iq_wrapper()))[0:2] == ("auth", "forbidden")
+    assert error_of(juliet.iq("get", juliet.jid, wrapped_ping()))[0:2] == ("auth", "forbidden")
     juliet.expect_nothing("iq")
     assert loud_lines(server, since) == []
 
 
 def test_m7_a_clients_wrapper_from_itself(juliet, romeo):
-    """M7: not even for a message of its own."""
+    """M7: an account has no privilege for a message of its own either."""
     id_ = juliet.send_message("capulet.lit", message_wrapper(JULIET), type_=None)
     assert error_of(juliet.expect("message", id=id_))[:2] == ("auth", "forbidden")
     romeo.expect_nothing("message")
 
 
 def test_l6_one_permission_is_not_another(start_server):
-    """L6, R6, Q1, M7: an entity granted only messages is a stranger to rosters and IQs, and so on round."""
+    """L6, R6, Q1, M7: an entity that is granted only messages is a stranger to rosters and IQs, and so on for each
+    permission."""
     one_each = {
         "pubsub.capulet.lit": {"message": "outgoing"},
         "gateway.capulet.lit": {"iq": {"urn:xmpp:ping": "get"}},
@@ -267,7 +266,7 @@ def test_l6_one_permission_is_not_another(start_server):
 
 
 def test_l6_out_of_scope_tells_no_more(start_server):
-    """L6, C7: outside its accounts an entity is a stranger: it cannot tell who exists."""
+    """L6, C7: for accounts outside its scope an entity is a stranger, and cannot tell which exist."""
     server = start_server(privileged_entities=grants(accounts=["juliet"]))
     connection = server.component(ENTITY)
     entity = Stranger(connection, ENTITY)
@@ -279,11 +278,11 @@ def test_l6_out_of_scope_tells_no_more(start_server):
         assert "<forbidden" in answers.pop(), name
 
 
-# L7: accounts that are no more, or not any more, or again
+# L7: accounts that are deleted, disabled or created again
 
 
 def use(component, account: str) -> dict:
-    """What an entity gets for an account: the conditions of a message, an IQ and a roster request."""
+    """Sends a message, an IQ and a roster request for an account; returns the condition of each answer."""
     id_ = component.privileged_message(message_from(account, ROMEO, body("as " + account)))
     iq = component.privileged_iq("get", account, PING, to="capulet.lit")
     roster = component.iq("get", account, ROSTER_GET)
@@ -303,7 +302,7 @@ DEAD = {"message": "forbidden", "iq": "forbidden", "roster": "item-not-found"}
 
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_l7_deleted_account_is_refused_at_once(component, server, romeo, online):
-    """L7: though it was used, and answered for, a moment before."""
+    """L7: a deleted account is refused at once, though it was used a moment before."""
     if online:
         server.client(TYBALT)
     assert use(component, TYBALT) == ALIVE
@@ -314,7 +313,7 @@ def test_l7_deleted_account_is_refused_at_once(component, server, romeo, online)
 
 
 def test_l7_created_again_starts_afresh(component, server):
-    """L7: the one created again under the same name has nothing of the former."""
+    """L7: an account that is created again under the same name starts afresh."""
     item = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit' name='A' subscription='both'/></query>"
     for _ in range(2):
         got = component.iq("get", TYBALT, ROSTER_GET)
@@ -333,7 +332,7 @@ def test_l7_created_again_starts_afresh(component, server):
 
 
 def test_l7_a_new_account_is_one_at_once(component, server):
-    """L7: that an account did not exist is not remembered."""
+    """L7: a new account is an account at once: the module does not remember that it did not exist."""
     assert use(component, "paris@capulet.lit") == DEAD
     server.add_account("paris@capulet.lit")
     try:
@@ -344,7 +343,7 @@ def test_l7_a_new_account_is_one_at_once(component, server):
 
 
 def test_l7_the_same_name_on_another_host(component, server):
-    """L7: the deletion of a namesake elsewhere changes nothing."""
+    """L7: the deletion of an account of the same name on another host changes nothing."""
     assert use(component, TYBALT) == ALIVE
     server.add_account("tybalt@montague.lit")
     server.delete_account("tybalt@montague.lit")
@@ -354,7 +353,7 @@ def test_l7_the_same_name_on_another_host(component, server):
 @pytest.mark.prosody13
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_l7_disabled_account(start_server, online):
-    """L7: a disabled account is no account; enabled again it is one. (0.12 cannot disable accounts.)"""
+    """L7: a disabled account is not an account; enabled again it is one. (0.12 cannot disable accounts.)"""
     server = start_server(authentication="internal_hashed", privileged_entities=PRIVILEGES)
     if server.version < (13,):
         pytest.skip("accounts cannot be disabled before Prosody 13")

@@ -1,11 +1,11 @@
-"""What the tests of pushes, presence and the life cycle share: reading what an entity was told, and
-waiting until the module has nothing left to do."""
+"""Reads what an entity or a client was told, and what a roster holds; waits until the module has nothing left to do."""
 
 from __future__ import annotations
 
 import os
 
 from wire import local, payload, text_of
+
 
 def seeds(*default: int) -> list[int]:
     """The seeds that a model runs with: those of PRIVILEGE_SEEDS ("17", "1-200") if it is set."""
@@ -50,19 +50,6 @@ def settle(server, timeout: float = 5):
 # Rosters
 
 
-def escaped(text: str) -> str:
-    return "".join(f"&#{ord(c)};" if c in "&<>\"'\t\n\r" else c for c in text)
-
-
-def item(jid: str, *groups: str, **attributes: str) -> str:
-    head = "".join(f" {key}='{escaped(value)}'" for key, value in {"jid": jid, **attributes}.items())
-    return f"<item{head}>" + "".join(f"<group>{escaped(group)}</group>" for group in groups) + "</item>"
-
-
-def query(*items: str) -> str:
-    return f"<query xmlns='jabber:iq:roster'>{''.join(items)}</query>"
-
-
 def read_item(element) -> tuple[str, dict]:
     """(contact, {name, subscription, ask, approved, groups}); what is not there is left out."""
     assert element.tag == "{jabber:iq:roster}item", text_of(element)
@@ -72,6 +59,16 @@ def read_item(element) -> tuple[str, dict]:
     if len(element):
         found["groups"] = sorted(group.text for group in element)
     return found.pop("jid"), found
+
+
+def read_items(element) -> dict:
+    """{contact: {name, subscription, ask, approved, groups}} of a <query/>; groups are there in any case."""
+    found = {}
+    for child in element:
+        jid, attributes = read_item(child)
+        assert jid not in found, f"{jid} twice"
+        found[jid] = {"groups": [], **attributes}
+    return found
 
 
 def is_push(stanza) -> bool:
@@ -108,16 +105,17 @@ def pushed(peer, account: str) -> list[tuple[str, dict]]:
     return [push[1:] for push in found]
 
 
-def log_in(server, account: str, **options):
-    """A client; what its login caused has come and is forgotten."""
-    client = server.client(account, **options)
-    client.drain()
-    return client
-
-
-def forget_rosters(server, host: str = "capulet.lit"):
-    """What the core holds of the rosters of offline accounts goes: the next one to ask reads the storage."""
-    server.lua("hosts[h].roster_cache = nil", h=host)
+def client_pushes(client) -> list[tuple[str, dict]]:
+    """The roster pushes that a client has got, one item each. Takes everything out of the inbox."""
+    found = []
+    for stanza in client.drain():
+        if local(stanza) == "iq" and stanza.get("type") == "set":
+            assert stanza.get("from") in (None, client.bare), text_of(stanza)
+            assert stanza.get("id")
+            items = read_items(payload(stanza))
+            assert len(items) == 1, text_of(stanza)
+            found.extend(items.items())
+    return found
 
 
 def held(server, account: str) -> dict:
@@ -142,7 +140,7 @@ def _visible(server, account: str, code: str) -> dict:
 
 
 def subscription(server, account: str, contact: str) -> str | None:
-    """What the roster of an account says of a contact, in memory and in storage alike."""
+    """A contact's subscription in the roster of an account, which is the same in memory and in storage."""
     here, there = held(server, account).get(contact), stored(server, account).get(contact)
     assert here == there, (here, there)
     return here and here["subscription"]
@@ -199,7 +197,7 @@ def told(peer) -> list[tuple]:
 
 
 def advertised(peer) -> list[tuple[str, dict]]:
-    """What an entity has been told of its permissions: (host, {access: type}). Leaves the rest in the inbox.
+    """The permissions that an entity has been told: (host, {access: type}). Leaves the rest in the inbox.
 
     IQ permissions are {namespace: type}.
     """

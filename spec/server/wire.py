@@ -41,7 +41,7 @@ _ids = itertools.count(1)
 
 
 class Timeout(Exception):
-    """What was waited for did not come; the text says what did."""
+    """The stanza that was waited for did not come; the text says which ones did."""
 
 
 class Disconnected(Exception):
@@ -96,7 +96,7 @@ def matcher(what=None, **attributes) -> Callable[[ET.Element], bool]:
 
 
 class Connection:
-    """What a component's and a client's stream have in common.
+    """The common part of a component's and a client's stream.
 
     Stanzas that have come and nobody took are in `inbox`, oldest first.
     """
@@ -159,7 +159,7 @@ class Connection:
                 self._depth -= 1
                 if self._depth == 1:
                     self._root.remove(element)
-                    # Whitespace between stanzas is none of theirs.
+                    # Whitespace between stanzas belongs to none of them.
                     element.tail = None
                     self._received(element)
                 elif self._depth == 0:
@@ -446,7 +446,7 @@ class RawClient(Connection):
             self.iq("set", None, f"<enable xmlns='{NS['carbons']}'/>")
         if self.want_presence:
             self.send_presence()
-            # The server sends it back, and nothing else a test would want to see.
+            # The server sends our own presence back, which no test needs.
             self.expect("presence", from_=self.jid)
             self.sync()
         return self

@@ -1,6 +1,5 @@
-"""Faults that were found by attacking the module, each of which must stay mended: administrators' accounts, storage
-and handlers that raise, options that are nonsense, addresses and ids made to confuse, and connections that outlive
-what they stood for."""
+"""Hostile or broken surroundings: accounts that administer the server, storage and handlers that raise, options of the
+wrong type, stanzas made to confuse, and connections whose host, account or module has gone."""
 
 from __future__ import annotations
 
@@ -8,8 +7,9 @@ import pytest
 
 from harness import ACCOUNTS, Lua, Prosody
 from helpers import PING, assert_refused, bodies, deep, depth_of, grants
-from watching import advertised, is_push, item, presence_of, pushed, query, settle, told
-from wire import NS, body, error_of, inner_iq, local, message_from, new_id, text_of
+from watching import advertised, is_push, presence_of, pushed, settle, told
+from wire import body, error_of, inner_iq, local, message_from, new_id, text_of
+from words import COMMANDS, item, messages, query
 
 PUBSUB = "pubsub.capulet.lit"
 GATEWAY = "gateway.capulet.lit"
@@ -19,7 +19,6 @@ ADMIN, ROMEO, PARIS = "admin@capulet.lit", "romeo@montague.lit", "paris@capulet.
 CONTACT, OTHER = "contact@stranger.lit", "other@stranger.lit"
 THREE = (JULIET, NURSE, TYBALT)
 
-COMMANDS = "http://jabber.org/protocol/commands"
 ADD_USER = "http://jabber.org/protocol/admin#add-user"
 ECHO = "<q xmlns='urn:example:echo'/>"
 
@@ -58,7 +57,7 @@ def roster_iq(type_: str, account: str, content: str, id: str, entity: str = PUB
     return f"<iq from='{entity}' to='{account}' id='{id}' type='{type_}'>{content}</iq>"
 
 
-def answers(peer, *ids: str) -> list:
+def answers_to(peer, *ids: str) -> list:
     """All answers to some requests that have come, in order. Syncs; leaves everything else."""
     peer.sync()
     found = [s for s in peer.inbox if local(s) == "iq" and s.get("id") in ids and s.get("type") in ("result", "error")]
@@ -77,15 +76,11 @@ def seen(peer, account: str) -> dict:
     }
 
 
-def stored(server, account: str) -> dict:
+def on_disk(server, account: str) -> dict:
     return {
         jid: {"name": row.get("name"), "subscription": row["subscription"], "groups": set(row.get("groups") or ())}
         for jid, row in server.roster(account).items()
     }
-
-
-def messages(peer) -> list:
-    return bodies(s for s in peer.drain() if local(s) == "message")
 
 
 # Administrators
@@ -113,8 +108,8 @@ end
     ],
 )
 def test_n1_no_commands_as_who_administers_the_target(server, component, account, target):
-    """N1: neither the granting host, nor another host of the server, nor a component of it, nor by a role of the
-    administrator's invention (13)."""
+    """N1: an ad-hoc command is refused in the name of an account that administers the granting host or the host addressed; a
+    custom role counts (13)."""
     if account == PARIS:
         if server.version < (13,):
             pytest.skip("no roles before Prosody 13")
@@ -126,7 +121,7 @@ def test_n1_no_commands_as_who_administers_the_target(server, component, account
         answer = component.privileged_iq("set", account, command(node), to=target)
         assert_refused(answer, "auth", "forbidden", "administer")
     assert server.lua("return #prosody.spec_executed") == 0
-    # Whoever administers nothing may what everybody may, and what does not administer is nobody's concern.
+    # An account that administers nothing may run public commands. An ordinary request of an administrator is not refused.
     answer = component.privileged_iq("set", JULIET, command("uptime"), to=target)
     assert answer.get("type") == "result" and "running for" in text_of(answer)
     assert server.lua("return table.concat(prosody.spec_executed, ' ')") == JULIET
@@ -138,21 +133,21 @@ def test_n1_no_commands_as_who_administers_the_target(server, component, account
     [(ADMIN, "capulet.lit"), (ADMIN, "montague.lit"), (NURSE, "montague.lit")],
 )
 def test_n1_no_announcements_as_who_administers_the_target(server, component, romeo, juliet, account, target):
-    """N1: a permission to send messages is not one to speak for the server."""
+    """N1: a message to a host is refused in the name of an account that administers it."""
     since = len(server.log())
     id_ = component.privileged_message(message_from(account, target + "/announce/online", body("Everybody!")))
     component.sync()
     assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
-    assert messages(romeo) == messages(juliet) == []
+    assert bodies(messages(romeo)) == messages(juliet) == []
     assert [line for line in server.log_lines(since=since) if "Announcement sent" in line] == []
-    # Whatever stands in the resource, it is the host that is written to.
+    # The message goes to the host, whatever the resource is.
     for resource in ("announce/online@x", "x@y", "a"):
         id_ = component.privileged_message(message_from(account, f"{target}/{resource}", body("Everybody!")))
         assert_refused(component.expect("message", id=id_), "auth", "forbidden", "administer")
-    # The same accounts still send what goes to somebody.
+    # The same accounts may still send messages to other accounts.
     component.privileged_message(message_from(account, ROMEO, body("Romeo!")))
     component.sync()
-    assert messages(romeo) == ["Romeo!"]
+    assert bodies(messages(romeo)) == ["Romeo!"]
     # The account's own client may announce.
     server.client(account).send_message(target + "/announce/online", body("Everybody!"))
     listener = juliet if target == "capulet.lit" else romeo
@@ -189,14 +184,14 @@ end, 1000);
 @pytest.mark.parametrize("storage", ("internal", "memory", "sql"))
 @pytest.mark.parametrize("then", ("ping", "nothing"))
 def test_r4_storage_that_raises(start_server, storage, then):
-    """R2, R4, L5: of three sets for three accounts each has one answer, what else came with them is handled, memory
-    is as storage, and nothing of it stays."""
+    """R2, R4, L5: of three sets for three accounts each has one answer. Stanzas that came with them are handled, memory equals
+    storage, and no trace of a failed set stays."""
     server = start_server(storage=storage)
     component, gateway = server.component(), server.component(GATEWAY)
     for account in THREE:
         server.put_roster_item(account, OTHER, name="as before", subscription="both")
     component.drain(), gateway.drain()
-    before = {account: stored(server, account) for account in THREE}
+    before = {account: on_disk(server, account) for account in THREE}
     server.lua(FAILING, mode="raise")
     server.expect_errors(*(f"roster of {account} failed: .*driver died" for account in THREE))
     ids, ping = [new_id() for _ in THREE], new_id()
@@ -208,23 +203,23 @@ def test_r4_storage_that_raises(start_server, storage, then):
     if then == "ping":
         assert component.expect("iq", id=ping).get("type") == "result"
     settle(server)
-    got = answers(component, *ids)
+    got = answers_to(component, *ids)
     assert [s.get("id") for s in got] == ids
     for answer in got:
         assert_refused(answer, "wait", "internal-server-error")
     component.expect_nothing(is_push), gateway.expect_nothing(is_push)
     server.lua("prosody.spec_save = nil")
     for account in THREE:
-        assert seen(component, account) == stored(server, account) == before[account]
-    # It goes on: the account's own change, and the entity's.
+        assert seen(component, account) == on_disk(server, account) == before[account]
+    # Later changes succeed, the account's own and the entity's.
     juliet = server.client(JULIET)
     assert juliet.iq("set", None, query(item("own@x.lit", name="own"))).get("type") == "result"
     assert component.iq("set", JULIET, query(item(CONTACT, name="later"))).get("type") == "result"
     for entity in (component, gateway):
         assert [(jid, i.get("name")) for jid, i in pushed(entity, JULIET)] == [("own@x.lit", "own"), (CONTACT, "later")]
     assert [s[0][0].get("jid") for s in juliet.drain() if is_push(s)] == ["own@x.lit", CONTACT]
-    assert seen(component, JULIET) == stored(server, JULIET)
-    assert set(stored(server, JULIET)) == {OTHER, "own@x.lit", CONTACT}
+    assert seen(component, JULIET) == on_disk(server, JULIET)
+    assert set(on_disk(server, JULIET)) == {OTHER, "own@x.lit", CONTACT}
 
 
 def pipelined(server, component, *changes: str) -> list:
@@ -233,50 +228,50 @@ def pipelined(server, component, *changes: str) -> list:
     ids = [new_id() for _ in changes]
     component.send("".join(roster_iq("set", JULIET, query(change), id_) for change, id_ in zip(changes, ids)))
     settle(server)
-    got = answers(component, *ids)
+    got = answers_to(component, *ids)
     assert [s.get("id") for s in got] == ids
     assert_refused(got[0], "wait", "internal-server-error")
-    assert seen(component, JULIET) == stored(server, JULIET)
+    assert seen(component, JULIET) == on_disk(server, JULIET)
     return got[1:]
 
 
 def test_r4_a_set_behind_one_that_is_not_saved(server, component):
-    """R3, R4: has nothing of it: neither its name nor its subscription."""
+    """R3, R4: a set that follows a set that is not saved inherits neither its name nor its subscription."""
     (second,) = pipelined(server, component, item(CONTACT, name="first", subscription="both"), item(CONTACT, "group"))
     assert second.get("type") == "result"
-    assert stored(server, JULIET) == {CONTACT: {"name": None, "subscription": "none", "groups": {"group"}}}
+    assert on_disk(server, JULIET) == {CONTACT: {"name": None, "subscription": "none", "groups": {"group"}}}
     assert [i for _, i in pushed(component, JULIET)] == [{"subscription": "none", "groups": ["group"]}]
 
 
 def test_r4_a_set_behind_a_removal_that_is_not_saved(server, component):
-    """R3, R4: what was not removed keeps what it has."""
+    """R3, R4: an item whose removal is not saved keeps what it has."""
     server.put_roster_item(JULIET, CONTACT, name="friend", subscription="both")
     component.drain()
     (second,) = pipelined(server, component, item(CONTACT, subscription="remove"), item(CONTACT, "group", name="friend"))
     assert second.get("type") == "result"
-    assert stored(server, JULIET) == {CONTACT: {"name": "friend", "subscription": "both", "groups": {"group"}}}
+    assert on_disk(server, JULIET) == {CONTACT: {"name": "friend", "subscription": "both", "groups": {"group"}}}
 
 
 def test_r4_a_removal_behind_a_set_that_is_not_saved(server, component):
-    """R4: what is not there cannot be removed, and is not there because somebody tried to put it there."""
+    """R4: removing a contact whose set is not saved is `cancel/item-not-found`."""
     (second,) = pipelined(server, component, item(CONTACT, name="first"), item(CONTACT, subscription="remove"))
     assert_refused(second, "cancel", "item-not-found")
-    assert stored(server, JULIET) == {}
+    assert on_disk(server, JULIET) == {}
 
 
 def test_r4_a_removal_behind_a_removal_that_is_not_saved(server, component):
-    """R4: what was not removed is there, and can be."""
+    """R4: an item whose removal is not saved is still there and can be removed."""
     server.put_roster_item(JULIET, CONTACT, name="friend", subscription="none")
     component.drain()
     remove = item(CONTACT, subscription="remove")
     (second,) = pipelined(server, component, remove, remove)
     assert second.get("type") == "result", text_of(second)
-    assert stored(server, JULIET) == {}
+    assert on_disk(server, JULIET) == {}
     assert [i["subscription"] for _, i in pushed(component, JULIET)] == ["remove"]
 
 
 def test_r7_l5_a_store_that_somebody_has_wrapped(server, component, juliet):
-    """R7, L5: a change is pushed once, also where another module puts a store of its own around the roster's."""
+    """R7, L5: a change is pushed once, also where another module wraps the roster's store."""
     settle(server)
     component.drain()
     server.lua("""
@@ -311,7 +306,7 @@ def complaints(server, since: int = 0) -> list[str]:
 
 
 def test_c2_options_that_are_no_numbers(start_server):
-    """C2: one error each that names option, host and value; the module is loaded and works."""
+    """C2: each option that is not a number gets one error that names option, host and value; the module is loaded and works."""
     server = start_server(options={name: value for name, (value, _) in NONSENSE.items()})
     server.expect_errors(*NONSENSE)
     lines = complaints(server)
@@ -335,7 +330,7 @@ def test_c2_options_that_are_no_numbers(start_server):
     ids=str,
 )
 def test_c2_c6_a_revocation_beside_nonsense(start_server, name, value):
-    """C2, C6: what is revoked by the same edit is revoked in full."""
+    """C2, C6: a permission that the same edit revokes is revoked in full, whatever nonsense stands beside it."""
     server = start_server()
     component, juliet, romeo = server.component(), server.client(JULIET), server.client(ROMEO)
     settle(server)
@@ -356,14 +351,14 @@ def test_c2_c6_a_revocation_beside_nonsense(start_server, name, value):
     assert_refused(component.privileged_iq("get", JULIET, PING, to="capulet.lit"), "auth", "forbidden")
     component.privileged_message(message_from(JULIET, romeo.jid, body("still mine")))
     component.sync()
-    assert messages(romeo) == ["still mine"]
+    assert bodies(messages(romeo)) == ["still mine"]
 
 
 # Presence
 
 
 def test_p3_l6_deep_presence_for_an_account_that_is_an_entity(start_server):
-    """P3, L6, L2: how deep a contact's presence is, is for the contact to choose. Nothing fails, everybody gets it."""
+    """P3, L6, L2: a contact chooses how deep its presence is. At any depth nothing fails, and every viewer gets it."""
     bot = "bot@montague.lit"
     server = start_server(
         accounts=(*ACCOUNTS, bot), privileged_entities={"capulet.lit": {bot: {"roster": "get", "presence": "roster"}}}
@@ -383,7 +378,7 @@ def test_p3_l6_deep_presence_for_an_account_that_is_an_entity(start_server):
 
 @pytest.mark.parametrize("to", (NURSE, "resource"))
 def test_p1_directed_presence_of_a_subscribed_contact(server, component, juliet, nurse, to):
-    """P1: what an account directs at another, who is subscribed to it, is between the two."""
+    """P1: presence that an account directs to a subscribed contact does not go to the entity."""
     server.put_roster_item(JULIET, NURSE, subscription="both")
     server.put_roster_item(NURSE, JULIET, subscription="both")
     settle(server)
@@ -395,14 +390,15 @@ def test_p1_directed_presence_of_a_subscribed_contact(server, component, juliet,
     got = [presence_of(s) for s in nurse.drain() if s.get("from") == juliet.jid]
     assert got == [(juliet.jid, None, None, "only for you"), (juliet.jid, "unavailable")]
     assert told(component) == []
-    # Broadcasts are seen as ever.
+    # Broadcasts still go to the entity.
     juliet.send_presence(content="<status>for all</status>")
     juliet.sync()
     assert told(component) == [(juliet.jid, None, None, "for all")]
 
 
 def test_p3_a_contact_that_uses_our_ids(server):
-    """P3, L6: what a contact learns from a probe is of no use in a resource, an id or any other attribute."""
+    """P3, L6: a contact may put what it learnt from a probe into a resource, an id or any other attribute; its presence is sent
+    unchanged."""
     stranger = server.component("stranger.lit")
     server.put_roster_item(JULIET, CONTACT, subscription="both")
     component = server.component()
@@ -427,7 +423,7 @@ def test_p3_a_contact_that_uses_our_ids(server):
 
 
 def test_c6_p2_presence_revoked_and_granted_again(server):
-    """C6, P2: who may see again is told how things are, though nothing has changed meanwhile."""
+    """C6, P2: an entity that is granted presence again is told the current presence, even if nothing has changed."""
     juliet = server.client(JULIET)
     component = server.component()
     settle(server)
@@ -459,7 +455,7 @@ ANSWER = "prosody.spec_late.origin.send(st.reply(prosody.spec_late.stanza))"
 
 @pytest.mark.parametrize("reloads", (1, 2))
 def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
-    """L1, Q4, Q5: a service of this server that answers when the module has been reloaded: answered once, for good."""
+    """L1, Q4, Q5: a local service that answers after a reload of the module is relayed, exactly once."""
     server = start_server()
     component = server.component()
     settle(server)
@@ -468,34 +464,34 @@ def test_l1_q5_an_answer_after_a_reload(start_server, reloads):
     component.sync()
     for _ in range(reloads):
         server.reload_module()
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
     server.lua(ANSWER)
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result"
     assert inner_iq(answer).get("id") == "mine"
-    # Nobody holds it any more, neither for a second answer nor to be given up.
+    # The request is held no more, neither for a second answer nor to be given up.
     server.lua(ANSWER)
     server.unload_module()
     server.lua(ANSWER)
     server.load_module()
     server.lua(ANSWER)
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
 
 
 def test_l1_q5_an_answer_after_an_unload(start_server):
-    """L1, Q5: what was given up is not answered again, with the module gone or another in its place."""
+    """L1, Q5: a request that was given up is not answered again, with the module unloaded or another instance in its place."""
     server = start_server()
     component = server.component()
     server.lua(LATE)
     id_ = component.send_privileged_iq("get", JULIET, ECHO, to="capulet.lit")
     component.sync()
     server.unload_module()
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "error"
     server.lua(ANSWER)
     server.load_module()
     server.lua(ANSWER)
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
 
 
 HANDLER_FAILED = "A handler of this server failed on a {} sent for {}"
@@ -518,7 +514,8 @@ def only_warned(server, since: int, name: str, account: str = JULIET):
 
 @pytest.mark.parametrize("first", (False, True), ids=("raises", "answers and raises"))
 def test_q4_l2_a_handler_that_raises(start_server, first):
-    """Q4, Q6, L2: the entity has one answer, the service's if there was one, and nothing is left in flight."""
+    """Q4, Q6, L2: where a handler raises, the entity has one answer, the service's if there was one, and nothing is left in
+    flight."""
     server = start_server(options={"privilege_iq_limit": 1})
     component = server.component()
     settle(server)
@@ -531,15 +528,15 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
             + roster_iq("get", "capulet.lit", PING, ping)
         )
         assert component.expect("iq", id=ping).get("type") == "result"
-        (answer,) = answers(component, id_)
+        (answer,) = answers_to(component, id_)
         if first:
             assert answer.get("type") == "result" and inner_iq(answer).get("id") == "i"
         else:
             assert_refused(answer, "wait", "internal-server-error")
         only_warned(server, since, "iq")
-        # A service that comes to its senses later has nobody to answer.
+        # An answer that the service gives later reaches nobody.
         server.lua(ANSWER)
-        assert answers(component, id_) == []
+        assert answers_to(component, id_) == []
         # The limit is one: nothing is in flight.
         assert component.privileged_iq("get", JULIET, PING, to="capulet.lit").get("type") == "result"
 
@@ -552,7 +549,7 @@ def test_q4_l2_a_handler_that_raises(start_server, first):
     ],
 )
 def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, sender):
-    """M1, M3, L2: the entity is told once; the next message goes its way."""
+    """M1, M3, L2: where a handler raises on a message, the entity is told once, and the next message is delivered."""
     server.lua('hook("montague.lit", "message/bare", function () error("attempt to call it a day"); end, 10)')
     since = len(server.log())
     server.expect_errors("attempt to call it a day")
@@ -565,11 +562,11 @@ def test_m1_m3_l2_a_handler_that_raises_on_a_message(server, component, romeo, s
     only_warned(server, since, "message", sender)
     component.privileged_message(message_from(sender, ROMEO, body("arrives")))
     component.sync()
-    assert messages(romeo) == ["arrives"]
+    assert bodies(messages(romeo)) == ["arrives"]
 
 
 def test_p3_l2_a_handler_that_raises_on_a_probe(server, stranger):
-    """P3, L2: one contact that cannot be asked for keeps no other from being asked for."""
+    """P3, L2: a contact whose probe raises does not keep other contacts from being asked."""
     for account, contact in ((JULIET, CONTACT), (NURSE, OTHER), (TYBALT, "third@stranger.lit")):
         server.put_roster_item(account, contact, subscription="both")
     server.lua(
@@ -585,13 +582,14 @@ def test_p3_l2_a_handler_that_raises_on_a_probe(server, stranger):
 
 
 def test_q3_l2_a_service_that_never_met_an_offline_account(server, component):
-    """Q3, Q4, L2: mod_blocklist has done what it was asked to when it looks for the clients to tell."""
+    """Q3, Q4, L2: mod_blocklist raises for an offline account after it has done its work; the work is kept, and the entity has
+    one answer."""
     since = len(server.log())
     server.expect_errors(HANDLER_FAILED.format("iq", JULIET))  # at level warn, but with Lua's words
     id_ = component.send_privileged_iq(
         "set", JULIET, "<block xmlns='urn:xmpp:blocking'><item jid='blocked@x.lit'/></block>"
     )
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result" or error_of(answer)[:2] == ("wait", "internal-server-error")
     only_warned(server, since, "iq")
     blocklist = server.client(JULIET).iq("get", None, "<blocklist xmlns='urn:xmpp:blocking'/>")
@@ -599,7 +597,7 @@ def test_q3_l2_a_service_that_never_met_an_offline_account(server, component):
 
 
 def test_m1_l2_a_service_that_never_met_a_stranger(server, component, nurse):
-    """M1, L2: the rooms fail on a request for voice by somebody who is not there."""
+    """M1, L2: the rooms service raises on a voice request of an account that is not in the room; that stanza alone fails."""
     room = "room@" + ROOMS
     nurse.send_presence(None, room + "/nurse", "<x xmlns='http://jabber.org/protocol/muc'/>")
     nurse.sync()
@@ -619,7 +617,7 @@ def test_m1_l2_a_service_that_never_met_a_stranger(server, component, nurse):
 @pytest.mark.parametrize("type_", ("get", "set"))
 @pytest.mark.parametrize("what", ("privileged_iq", "roster"))
 def test_q2_r4_no_id(server, component, juliet, what, type_):
-    """Q2, R4: an IQ without an id is a bad request, and is not executed."""
+    """Q2, R4: an IQ without an id is `modify/bad-request` and is not executed."""
     server.lua("prosody.spec_late = nil; " + LATE + LATE.replace("iq-get", "iq-set"))
     if what == "roster":
         content = query(item(CONTACT, name="n") if type_ == "set" else "")
@@ -634,30 +632,31 @@ def test_q2_r4_no_id(server, component, juliet, what, type_):
     assert_refused(got[0], "modify", "bad-request", "id")
     assert not got[0].get("id")
     assert server.lua("return prosody.spec_late == nil")
-    assert stored(server, JULIET) == {}
+    assert on_disk(server, JULIET) == {}
     juliet.expect_nothing(is_push)
 
 
 def test_q5_only_the_target_answers_though_nobody_checks_addresses(server, component, gateway, stranger):
-    """Q5: a component that may say it is anybody (validate_from_addresses = false) is not whom the IQ was sent to."""
+    """Q5: only the addressed JID can answer, also where a component may use any address (validate_from_addresses = false)."""
     id_ = component.send_privileged_iq("get", JULIET, ECHO, to=GATEWAY, inner_id="mine")
     request = gateway.expect("iq", type="get", from_=JULIET)
     for type_ in ("result", "error"):
         for sender in (GATEWAY, GATEWAY + "/x", "stranger.lit"):
             stranger.send_iq(type_, JULIET, "<forged xmlns='x'/>", id=request.get("id"), from_=sender)
     stranger.sync()
-    assert answers(component, id_) == []
+    assert answers_to(component, id_) == []
     gateway.send_iq("result", JULIET, "<true xmlns='x'/>", id=request.get("id"))
     gateway.sync()
-    (answer,) = answers(component, id_)
+    (answer,) = answers_to(component, id_)
     assert answer.get("type") == "result" and inner_iq(answer)[0].tag == "{x}true"
 
 
-# Hosts, accounts, and what others hook
+# Hosts, accounts, and hooks of other modules
 
 
 def test_l1_a_component_whose_host_is_gone(start_server):
-    """L1, C6: its connection may stay open; it has no privilege, and is somebody again when its host is."""
+    """L1, C6: a component whose host is removed has no privilege, though its connection stays open, and has one when the host
+    is back."""
     server = start_server()
     component, romeo, juliet = server.component(), server.client(ROMEO), server.client(JULIET)
     settle(server)
@@ -671,13 +670,13 @@ def test_l1_a_component_whose_host_is_gone(start_server):
     component.send_privileged_iq("get", JULIET, ECHO, to="capulet.lit", id=iq)
     component.sync()
     settle(server)
-    assert messages(romeo) == []
-    assert stored(server, JULIET) == {}
+    assert bodies(messages(romeo)) == []
+    assert on_disk(server, JULIET) == {}
     assert server.lua("return prosody.spec_late == nil")
     juliet.send_presence(content="<show>away</show>")
     assert juliet.iq("set", None, query(item(OTHER))).get("type") == "result"
     for stanza in component.drain():
-        # Told at once or not at all, but nothing besides.
+        # The entity may be told at once or not at all; it gets nothing else.
         assert stanza.get("type") == "error" and stanza.get("id") in (id_, get, set_, iq), text_of(stanza)
     component.abort()
     server.lua("assert(require 'core.hostmanager'.activate(h))", h=PUBSUB)
@@ -688,7 +687,7 @@ def test_l1_a_component_whose_host_is_gone(start_server):
 
 @pytest.mark.prosody13
 def test_r7_l7_a_disabled_account_is_not_pushed(start_server):
-    """R7, L7: what happens to the roster of an account that is none is nobody's to know."""
+    """R7, L7: a disabled account is no account, so changes of its roster are not pushed."""
     server = start_server(authentication="internal_hashed")
     if server.version < (13,):
         pytest.skip("accounts cannot be disabled before Prosody 13")
@@ -707,7 +706,7 @@ def test_r7_l7_a_disabled_account_is_not_pushed(start_server):
 
 
 def test_r2_r5_somebody_elses_handler_raises_on_a_removal(server, component, gateway):
-    """R2, R5, L2: each set is answered, each change is pushed, whatever others make of it."""
+    """R2, R5, L2: where another module's handler raises on a removal, each set is answered and each change is pushed."""
     for account in THREE:
         server.put_roster_item(account, CONTACT, subscription="none")
     component.drain(), gateway.drain()
@@ -721,8 +720,8 @@ def test_r2_r5_somebody_elses_handler_raises_on_a_removal(server, component, gat
     )
     assert component.expect("iq", id=ping).get("type") == "result"
     settle(server)
-    assert [(s.get("id"), s.get("type")) for s in answers(component, *ids)] == [(id_, "result") for id_ in ids]
+    assert [(s.get("id"), s.get("type")) for s in answers_to(component, *ids)] == [(id_, "result") for id_ in ids]
     for entity in (component, gateway):
         found = [(s.get("from"), s[0][0].get("jid"), s[0][0].get("subscription")) for s in entity.drain() if is_push(s)]
         assert found == [(JULIET, CONTACT, "remove"), (NURSE, OTHER, "none"), (TYBALT, CONTACT, "remove")]
-    assert [set(stored(server, account)) for account in THREE] == [set(), {CONTACT, OTHER}, set()]
+    assert [set(on_disk(server, account)) for account in THREE] == [set(), {CONTACT, OTHER}, set()]
