@@ -283,13 +283,13 @@ impl Host {
     }
 
     /// Takes in that the server declines what was permitted, and returns the denial. `id` is that of a privileged IQ,
-    /// which is not in flight any more; `None` where it was answered already.
-    pub fn decline(&mut self, kind: Kind, why: Why, id: Option<&str>) -> Option<Denial> {
+    /// which is not in flight any more.
+    pub fn decline(&mut self, kind: Kind, why: Why, id: Option<&str>) -> Denial {
         if let Some(id) = id {
-            self.ledger.cancel(id)?;
+            self.ledger.cancel(id);
         }
         let host = self.matrix.host();
-        Some(match (why, kind) {
+        match (why, kind) {
             (Why::UnknownAccount, Kind::Message) => message::no_account(host),
             (Why::UnknownAccount, Kind::Iq) => iq::no_account(host),
             (Why::UnknownAccount, Kind::Roster) => roster::no_account(),
@@ -301,7 +301,7 @@ impl Host {
             (Why::Unrelayable, _) => ledger::unrelayable(),
             (Why::Unreadable, _) => roster::failed("the roster cannot be read from storage"),
             (Why::Unsaved, _) => roster::failed("the roster cannot be saved"),
-        })
+        }
     }
 
     /// Takes an IQ of the type `kind`, "result" or "error", whose id has our prefix (Q5). Returns what becomes of it;

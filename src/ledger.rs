@@ -178,8 +178,17 @@ impl Ledger {
 
     /// Takes out the request that left under this id, answered or not.
     pub fn cancel(&mut self, id: &str) -> Option<Entry> {
-        let number = u64::from_str_radix(id.strip_prefix(self.prefix.as_str())?, 16).ok()?;
-        self.take(number)
+        self.take(self.number(id)?)
+    }
+
+    /// Whether the request that left under this id waits for its answer.
+    pub fn is_in_flight(&self, id: &str) -> bool {
+        self.number(id)
+            .is_some_and(|number| self.requests.contains_key(&number))
+    }
+
+    fn number(&self, id: &str) -> Option<u64> {
+        u64::from_str_radix(id.strip_prefix(self.prefix.as_str())?, 16).ok()
     }
 
     /// Takes out what has waited too long, oldest first; each is to be answered with

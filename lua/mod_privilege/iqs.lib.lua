@@ -72,10 +72,8 @@ return function (core, accounts, delivery, refuse, confirm, id_prefix, relay)
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- A service may send something ahead of its answer, such as messages out of an archive. Without one of them
 				-- the answer would be taken for complete.
-				local is_sent = delivery.deliver_wrapped(core:ahead(account, entity_address), reply);
-				local denial = not is_sent and core:decline(permit, "unrelayable");
-				if denial then
-					refuse(event, denial);
+				if not delivery.deliver_wrapped(core:ahead(account, entity_address), reply) and core:is_in_flight(permit) then
+					refuse(event, core:decline(permit, "unrelayable"));
 				end
 			end
 			return true;
@@ -90,9 +88,8 @@ return function (core, accounts, delivery, refuse, confirm, id_prefix, relay)
 		start_sweeping();
 		permit.stanza.attr.id = permit.id;
 		if not stanzas.is_writable(permit.stanza) or not accounts.post(permit, listener(event, permit)) then
-			local denial = core:decline(permit, "failed");
-			if denial then -- else it was answered before it failed
-				refuse(event, denial);
+			if core:is_in_flight(permit) then -- else it was answered before it failed
+				refuse(event, core:decline(permit, "failed"));
 			end
 		end
 		return true;

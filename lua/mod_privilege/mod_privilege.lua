@@ -36,6 +36,7 @@ local core = native.open({ host = module.host, id_prefix = id_prefix, jid_prep =
 if saved.core then
 	core:restore(saved.core);
 end
+relay.core = core;
 
 -- Answers with a denial, and returns what the handler of the event is to return.
 local function refuse(event, denial)
@@ -57,13 +58,15 @@ local function confirm(event, permit, denial)
 		return permit;
 	end
 	local exists, has_waited = accounts.find(permit.username);
+	-- Where that took time, the module may have been reloaded. Then a privileged IQ is in flight in another core.
+	local present = has_waited and relay.core or core;
 	if exists == nil then
-		return nil, refuse(event, core:decline(permit, "lookup"));
+		return nil, refuse(event, present:decline(permit, "lookup"));
 	elseif not exists then
-		return nil, refuse(event, core:decline(permit, "unknown-account"));
+		return nil, refuse(event, present:decline(permit, "unknown-account"));
 	elseif has_waited then
 		-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
-		core:decline(permit, "lookup");
+		present:decline(permit, "lookup");
 		local handle = relay[permit.kind];
 		return nil, handle and handle(event);
 	elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then

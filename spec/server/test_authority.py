@@ -236,7 +236,7 @@ def test_c2_an_entity_that_nobody_has_registered(start_server):
     for name in (NURSE, ROMEO, "nothing@capulet.lit"):
         assert warned(server, name) == []
     assert server.lua("return hosts['capulet.lit'].modules.privilege.module:get_status()")[:2] == [
-        "warn", "3 problem(s) in privileged_entities, see the log",
+        "warn", "3 problem(s) in privileged_entities or other options, see the log",
     ]
     since = len(server.log())
     server.add_account("ghost@capulet.lit")

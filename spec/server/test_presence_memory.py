@@ -426,6 +426,33 @@ def test_p4_over_reloads_of_either_host(server):
         entity.drain()
 
 
+# Has the module save its state in the form of version 0.1.0. `change` is called with each connection.
+AS_THE_FIRST_VERSION_SAVED = """
+    local env = modulemanager.get_module("capulet.lit", "privilege");
+    local save = env.module.save;
+    local function save_as(change)
+        env.module.save = function ()
+            local state = save();
+            local told, requests = {}, {};
+            for address, known in pairs(state.connections) do
+                told[address] = { session = known.session, told = known.advertised };
+                change(address, told[address]);
+            end
+            for i, request in ipairs(state.core.requests) do
+                requests[i] = {
+                    request.number, request.deadline, request.entity, request.reply_to, request.outer_id, request.inner_id,
+                    request.account, request.to or "";
+                };
+            end
+            return {
+                id_prefix = state.id_prefix, link = {}, told = told;
+                requests = { next = state.core.next, requests = requests };
+            };
+        end
+    end
+"""
+
+
 def test_l1_a_reload_from_the_state_of_the_first_version(server):
     """L1, I2: the state that version 0.1.0 saved is taken over: nothing is advertised again, and pending presence is told."""
     stranger = server.component("stranger.lit")
@@ -434,19 +461,14 @@ def test_l1_a_reload_from_the_state_of_the_first_version(server):
     romeo = server.client(ROMEO)
     entity, second = waiting(server, ENTITY), waiting(server, "second.lit")
     stranger.drain()
-    # The state as that version left it: no memory beside the connection, and the contacts that had been asked.
+    # No memory beside the connection, and the contacts that had been asked.
     server.lua(
-        """
-        local env = modulemanager.get_module("capulet.lit", "privilege");
-        local save = env.module.save;
-        env.module.save = function ()
-            local state = save();
-            for address, entry in pairs(state.told) do
-                entry.session.privilege_told = nil;
-                entry.presence_pending = address == "entity.lit" and { ["c0@stranger.lit"] = true } or nil;
-            end
-            return state;
-        end
+        AS_THE_FIRST_VERSION_SAVED
+        + """
+        save_as(function (address, entry)
+            entry.session.privilege_told = nil;
+            entry.presence_pending = address == "entity.lit" and { ["c0@stranger.lit"] = true } or nil;
+        end);
         """
     )
     server.reload_module()
@@ -524,19 +546,7 @@ def test_l1_i2_a_version_without_memory_came_between(server):
     friends(server, LADY, ROMEO)
     romeo, nurse = server.client(ROMEO), server.client(NURSE)
     entity = waiting(server, ENTITY)
-    server.lua(
-        """
-        local env = modulemanager.get_module("capulet.lit", "privilege");
-        local save = env.module.save;
-        env.module.save = function ()
-            local state = save();
-            for _, earlier in pairs(state.told) do
-                earlier.is_remembered = nil;
-            end
-            return state;
-        end
-        """
-    )
+    server.lua(AS_THE_FIRST_VERSION_SAVED + "save_as(function () end);")
     server.reload_module()
     settle(server)
     # Romeo is known from another host, which has noted all that it told.

@@ -17,6 +17,11 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("iq", iq);
     methods.add_method("roster", roster);
     methods.add_method("decline", decline);
+    // `is_in_flight(permit)`: whether a privileged IQ waits for its answer.
+    methods.add_method("is_in_flight", |_, this, permit: LuaTable| {
+        let id = string(&permit, &this.keys.id);
+        Ok(id.is_some_and(|id| this.host().ledger.is_in_flight(&id)))
+    });
     methods.add_method("answer", answer);
     methods.add_method("unrelayable", unrelayable);
     methods.add_method("ahead", ahead);
@@ -113,8 +118,8 @@ fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) ->
 /// `decline(permit, why)`: the denial where the server knows better than a permit. `why` is "unknown-account";
 /// "lookup" where the server cannot say at once whether the account exists; "administrator" (N1); "failed" where the
 /// server failed to send the stanza; "unrelayable" (Q7); "unreadable" or "unsaved" of a roster. An IQ is not in flight
-/// any more. Returns nil where it has been answered already.
-fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaResult<Option<LuaTable>> {
+/// any more.
+fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaResult<LuaTable> {
     let keys = &this.keys;
     let Text(kind) = permit.raw_get(&keys.kind)?;
     let kind = Kind::parse(&kind).ok_or_else(|| values::unknown("the kind of a permit", &kind))?;
@@ -133,7 +138,7 @@ fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaRes
     };
     let id = string(&permit, &keys.id);
     let denial = this.host_mut().decline(kind, why, id.as_deref());
-    denial.map(|denial| values::denial(lua, keys, denial)).transpose()
+    values::denial(lua, keys, denial)
 }
 
 /// `answer(kind, id, from, to)`: an IQ of the type `kind`, "result" or "error", has come back under one of our ids.
