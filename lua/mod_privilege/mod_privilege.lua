@@ -60,7 +60,9 @@ local function confirm(event, permit, denial)
 	local exists, has_waited = accounts.find(permit.username);
 	-- Where that took time, the module may have been reloaded. Then a privileged IQ is in flight in another core.
 	local present = has_waited and relay.core or core;
-	if exists == nil then
+	if has_waited and permit.id and not present:is_in_flight(permit) then
+		return nil, true; -- it was given up meanwhile, and the entity has been told so
+	elseif exists == nil then
 		return nil, refuse(event, present:decline(permit, "lookup"));
 	elseif not exists then
 		return nil, refuse(event, present:decline(permit, "unknown-account"));
