@@ -65,7 +65,7 @@ fn privileged_iq() -> String {
     )
 }
 
-fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+fn request<'a, T>(sender: Sender<'a>, stanza: T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
     Request {
         sender,
         stanza,
@@ -75,8 +75,8 @@ fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normali
 
 fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
     let matrix = matrix();
-    let message: Element = privileged_message().parse()?;
-    let iq: Element = privileged_iq().parse()?;
+    let message: &Element = &privileged_message().parse()?;
+    let iq: &Element = &privileged_iq().parse()?;
     let stranger = Sender {
         host: "stranger.lit",
         from: "stranger.lit",
@@ -85,34 +85,28 @@ fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
 
     let mut group = c.benchmark_group("message");
     group.bench_function("envelope", |b| {
-        b.iter(|| envelope::read_message(black_box(&&message)).is_ok());
+        b.iter(|| envelope::read_message(black_box(&message)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(&&message), &AsWritten)).is_ok());
+        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(message), &AsWritten)).is_ok());
     });
     group.bench_function("judge, addresses normalised by the jid crate", |b| {
-        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(&&message), &CrateNormaliser)).is_ok());
+        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(message), &CrateNormaliser)).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| {
-            message::judge(
-                &matrix,
-                &request(stranger, black_box(&&message), &CrateNormaliser),
-            )
-            .is_err()
-        });
+        b.iter(|| message::judge(&matrix, &request(stranger, black_box(message), &CrateNormaliser)).is_err());
     });
     group.finish();
 
     let mut group = c.benchmark_group("iq");
     group.bench_function("envelope", |b| {
-        b.iter(|| envelope::read_iq(black_box(&&iq)).is_ok());
+        b.iter(|| envelope::read_iq(black_box(&iq)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| iq::judge(&matrix, &request(SENDER, black_box(&&iq), &AsWritten)).is_ok());
+        b.iter(|| iq::judge(&matrix, &request(SENDER, black_box(iq), &AsWritten)).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| iq::judge(&matrix, &request(stranger, black_box(&&iq), &AsWritten)).is_err());
+        b.iter(|| iq::judge(&matrix, &request(stranger, black_box(iq), &AsWritten)).is_err());
     });
     group.finish();
     Ok(())
@@ -151,7 +145,7 @@ const RESULT: IqHead<'static> = IqHead {
 fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     const ITEMS: usize = 5_000;
     let contacts = contacts(ITEMS);
-    let set: Element = format!(
+    let set: &Element = &format!(
         "<query xmlns='{}'><item jid='contact00042@verona.lit' name='Another' subscription='both'><group>Verona</group></item></query>",
         ns::ROSTER
     )
@@ -161,7 +155,7 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     group.bench_function("plan a set of one item", |b| {
         let item = contacts.get(42).map(|(_, item)| item.clone());
         b.iter(|| {
-            roster::read_set(black_box(&&set), JULIET, &AsWritten)
+            roster::read_set(black_box(&set), JULIET, &AsWritten)
                 .and_then(|sets| roster::plan(sets, |_| item.clone().map(roster::Current::from)))
                 .is_ok()
         });

@@ -8,13 +8,14 @@
 
 use crate::address::{self, Address, Normaliser};
 use crate::denial::{Condition, Denial, ErrorType};
-use crate::envelope::{self, Tag};
+use crate::element::{Element, children};
+use crate::envelope;
 use crate::ns;
 use crate::permission::IqType;
 
 /// Refuses a message of the host itself that grants or delegates something.
-pub fn check_message_of_host<T: Tag>(message: &T) -> Result<(), Denial> {
-    for child in envelope::children(message) {
+pub fn check_message_of_host<T: Element>(message: &T) -> Result<(), Denial> {
+    for child in children(message) {
         let name = if child.namespace().starts_with(ns::PRIVILEGE_ANY) {
             "privilege"
         } else if child.namespace().starts_with(ns::DELEGATION_ANY) {
@@ -35,14 +36,14 @@ pub fn check_message_of_host<T: Tag>(message: &T) -> Result<(), Denial> {
 /// archive, or with a carbon, unless that is the copy of a message between the account and `own_domain`.
 ///
 /// `account` is the bare JID of the account, `own_domain` the domain of the entity, if it has one.
-pub fn check_message_to_self<T: Tag>(
+pub fn check_message_to_self<T: Element>(
     message: &T,
     account: &str,
     own_domain: Option<&str>,
     normaliser: &dyn Normaliser,
 ) -> Result<(), Denial> {
     let mut carbons = 0usize;
-    for child in envelope::children(message) {
+    for child in children(message) {
         if is_of_archive(&child) {
             return Err(refused(
                 "a message to the account itself cannot carry results of the archive (urn:xmpp:mam:*)",
@@ -82,17 +83,22 @@ fn refused(text: impl Into<String>) -> Denial {
     Denial::new(ErrorType::Modify, Condition::NotAcceptable, "M8", text)
 }
 
-fn is_of_archive<T: Tag>(child: &T) -> bool {
+fn is_of_archive<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::MAM_ANY)
 }
 
 /// Whether this is a carbon, in any version. `<private/>`, which is in the same namespace, is not one.
-fn is_carbon<T: Tag>(child: &T) -> bool {
+fn is_carbon<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::CARBONS_ANY) && matches!(child.name().as_str(), "sent" | "received")
 }
 
 /// Whether a carbon is the copy of a message between `account` and `domain`, and of nothing else.
-fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normaliser: &dyn Normaliser) -> bool {
+fn copies_message_with<T: Element>(
+    carbon: &T,
+    account: &str,
+    domain: &str,
+    normaliser: &dyn Normaliser,
+) -> bool {
     if carbon.namespace() != ns::CARBONS || carbon.child_count() != 1 {
         return false;
     }
@@ -104,7 +110,7 @@ fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normalis
         return false;
     };
     // What a client unwraps it may unwrap once more.
-    if envelope::children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
+    if children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
         return false;
     }
     let party = |name| {
@@ -126,13 +132,13 @@ fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normalis
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
-    use minidom::Element;
+    use minidom::Element as Xml;
     use proptest::prelude::*;
 
     const ACCOUNT: &str = "juliet@capulet.lit";
     const GATEWAY: &str = "gateway.capulet.lit";
 
-    fn message(content: &str) -> Element {
+    fn message(content: &str) -> Xml {
         format!("<message xmlns='jabber:client' from='{ACCOUNT}'>{content}</message>")
             .parse()
             .unwrap()
@@ -145,7 +151,13 @@ mod tests {
     }
 
     fn to_self(content: &str, own_domain: Option<&str>) -> Result<(), Denial> {
-        check_message_to_self(&&message(content), ACCOUNT, own_domain, &CrateNormaliser)
+        let message = &message(content);
+        check_message_to_self(&message, ACCOUNT, own_domain, &CrateNormaliser)
+    }
+
+    fn of_host(content: &str) -> Result<(), Denial> {
+        let message = &message(content);
+        check_message_of_host(&message)
     }
 
     fn assert_refused(checked: Result<(), Denial>, what: &str) {
@@ -166,7 +178,7 @@ mod tests {
             "<delegation xmlns='urn:xmpp:delegation:1'/>",
             "<delegation xmlns='urn:xmpp:delegation:2'><delegated namespace='jabber:iq:roster'/></delegation>",
         ] {
-            assert_refused(check_message_of_host(&&message(forged)), forged);
+            assert_refused(of_host(forged), forged);
         }
         for harmless in [
             "",
@@ -175,7 +187,7 @@ mod tests {
             "<x xmlns='urn:example'><privilege xmlns='urn:xmpp:privilege:2'/></x>",
             &carbon("sent", "a@b.lit", "c@d.lit"),
         ] {
-            check_message_of_host(&&message(harmless)).expect(harmless);
+            of_host(harmless).expect(harmless);
         }
     }
 

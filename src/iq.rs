@@ -3,7 +3,8 @@
 use crate::address::{self, Address};
 use crate::administration::Domain;
 use crate::denial::Denial;
-use crate::envelope::{self, Tag};
+use crate::element::Element;
+use crate::envelope;
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
 use crate::ns;
@@ -14,7 +15,7 @@ use crate::request::{Permit, Request};
 ///
 /// Returns the permit with the inner IQ in it. A permit has conditions that only the server can check; where the
 /// account does not exist, [`no_account`] is the answer.
-pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
+pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let missing = || {
         Denial::forbidden(
@@ -24,7 +25,7 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
     };
     let grant = request.grant(matrix, |grant| !grant.iq.is_empty(), missing)?;
     let account = request.account(host, grant, || no_account(host))?;
-    let (envelope, inner) = envelope::read_iq(request.stanza)?;
+    let (envelope, inner) = envelope::read_iq(&request.stanza)?;
     if envelope.namespace != ns::CLIENT {
         return Err(Denial::forbidden(
             "Q1",
@@ -123,7 +124,7 @@ mod tests {
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
     use crate::request::Sender;
-    use minidom::Element;
+    use minidom::Element as Xml;
 
     const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 
@@ -145,14 +146,14 @@ mod tests {
     fn judged(grant: Grant, to: &str, kind: &str, inner: &str) -> Result<Permit<()>, Denial> {
         let mut matrix = PermissionMatrix::new("capulet.lit");
         matrix.insert("pubsub.capulet.lit".into(), grant);
-        let stanza: Element = format!(
+        let stanza: Xml = format!(
             "<iq xmlns='jabber:client' id='o' to='{to}' type='{kind}'><privileged_iq xmlns='urn:xmpp:privilege:2'>{inner}</privileged_iq></iq>"
         )
         .parse()
         .unwrap();
         let request = Request {
             sender: SENDER,
-            stanza: &&stanza,
+            stanza: &stanza,
             normaliser: &CrateNormaliser,
         };
         judge(&matrix, &request).map(Permit::without_stanza)

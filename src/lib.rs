@@ -35,7 +35,7 @@
 //! let sender = Sender {
 //!     session_type: "component", host: "gateway.lit", username: None, from: "gateway.lit", acting: false,
 //! };
-//! let request = Request { sender, stanza: &&stanza, normaliser: &CrateNormaliser };
+//! let request = Request { sender, stanza: &stanza, normaliser: &CrateNormaliser };
 //! let denial = message::judge(&matrix, &request).unwrap_err();
 //! assert_eq!(denial.condition.as_str(), "forbidden");
 //! println!("{}", denial.text); // the "from" of the forwarded message has to be the bare JID of an account of capulet.lit ...
@@ -49,6 +49,7 @@ pub mod administration;
 pub mod advert;
 pub mod config;
 pub mod denial;
+pub mod element;
 pub mod envelope;
 pub mod forgery;
 pub mod iq;

@@ -3,7 +3,8 @@
 use crate::address::{self, Address};
 use crate::administration::Domain;
 use crate::denial::Denial;
-use crate::envelope::{self, Tag};
+use crate::element::Element;
+use crate::envelope;
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
 use crate::permission::MessageAccess;
@@ -13,7 +14,7 @@ use crate::request::{Permit, Request};
 ///
 /// Returns the permit with the forwarded message in it. A permit has conditions that only the server can check;
 /// where the account does not exist, [`no_account`] is the answer.
-pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
+pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let missing = || {
         Denial::forbidden(
@@ -22,7 +23,7 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
         )
     };
     let grant = request.grant(matrix, |grant| grant.message == MessageAccess::Outgoing, missing)?;
-    let (envelope, inner) = envelope::read_message(request.stanza)?;
+    let (envelope, inner) = envelope::read_message(&request.stanza)?;
     let from = envelope
         .from
         .and_then(|from| Address::normalise(&from, request.normaliser))
@@ -88,7 +89,7 @@ mod tests {
     use crate::denial::Condition;
     use crate::matrix::{Grant, Scope};
     use crate::request::Sender;
-    use minidom::Element;
+    use minidom::Element as Xml;
 
     fn matrix(grant: Grant) -> PermissionMatrix {
         let mut matrix = PermissionMatrix::new("capulet.lit");
@@ -103,7 +104,7 @@ mod tests {
         }
     }
 
-    fn wrap(inner: &str) -> Element {
+    fn wrap(inner: &str) -> Xml {
         format!("<message xmlns='jabber:client'><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></privilege></message>").parse().unwrap()
     }
 
@@ -115,10 +116,10 @@ mod tests {
         acting: false,
     };
 
-    fn judged(matrix: &PermissionMatrix, sender: Sender<'_>, stanza: &Element) -> Result<Permit<()>, Denial> {
+    fn judged(matrix: &PermissionMatrix, sender: Sender<'_>, stanza: &Xml) -> Result<Permit<()>, Denial> {
         let request = Request {
             sender,
-            stanza: &stanza,
+            stanza,
             normaliser: &CrateNormaliser,
         };
         judge(matrix, &request).map(Permit::without_stanza)

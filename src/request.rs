@@ -5,7 +5,7 @@
 use crate::address::{self, Address, Normaliser};
 use crate::administration::Domain;
 use crate::denial::Denial;
-use crate::envelope::Tag;
+use crate::element::Element;
 use crate::matrix::{Grant, PermissionMatrix};
 use crate::permission::IqType;
 
@@ -59,12 +59,12 @@ pub struct Request<'a, T> {
     /// Who sent it.
     pub sender: Sender<'a>,
     /// The stanza as it arrived, its `to` normalised by the server.
-    pub stanza: &'a T,
+    pub stanza: T,
     /// The server's rules for addresses.
     pub normaliser: &'a dyn Normaliser,
 }
 
-impl<T: Tag> Request<'_, T> {
+impl<T: Element> Request<'_, T> {
     /// Whom the stanza is for: its `to`. The server takes that away where it is the sender's own bare JID.
     pub fn to(&self) -> String {
         let own = || {

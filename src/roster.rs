@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::address::{Address, Normaliser};
 use crate::denial::{Condition, Denial, ErrorType};
-use crate::envelope::Tag;
+use crate::element::Element;
 use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
@@ -149,7 +149,7 @@ pub struct Change {
 ///
 /// Looks at nothing but the addresses, the id and the grant, so it is cheap for those who have none (R6). Where the
 /// account does not exist, [`no_account`] is the answer.
-pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
+pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let kind = request.kind().unwrap_or(IqType::Set);
     let forbidden = || {
@@ -181,7 +181,7 @@ pub fn no_account() -> Denial {
 }
 
 /// Reads a roster set, the whole stanza, for the account with the bare JID `account`; see [`read_set`].
-pub fn read_stanza<T: Tag>(
+pub fn read_stanza<T: Element>(
     stanza: &T,
     account: &str,
     normaliser: &dyn Normaliser,
@@ -193,7 +193,7 @@ pub fn read_stanza<T: Tag>(
 }
 
 /// Reads the `<query/>` of a roster set for the account with the bare JID `account` (R2 to R4).
-pub fn read_set<T: Tag>(
+pub fn read_set<T: Element>(
     query: &T,
     account: &str,
     normaliser: &dyn Normaliser,
@@ -219,7 +219,7 @@ pub fn read_set<T: Tag>(
     Ok(sets)
 }
 
-fn read_item<T: Tag>(item: &T, account: &str, normaliser: &dyn Normaliser) -> Result<ItemSet, Denial> {
+fn read_item<T: Element>(item: &T, account: &str, normaliser: &dyn Normaliser) -> Result<ItemSet, Denial> {
     let wrong = |text: &str| Denial::bad_request("R4", text);
     let jid = item
         .attribute("jid")

@@ -4,19 +4,23 @@ use super::*;
 use crate::address::CrateNormaliser;
 use crate::matrix::{Grant, Scope};
 use crate::permission::Access;
-use minidom::Element;
+use minidom::Element as Xml;
 use proptest::prelude::*;
 
 const JULIET: &str = "juliet@capulet.lit";
 
-fn query(items: &str) -> Element {
+fn query(items: &str) -> Xml {
     format!("<query xmlns='jabber:iq:roster'>{items}</query>")
         .parse()
         .unwrap()
 }
 
+fn read(query: &Xml) -> Result<Vec<ItemSet>, Denial> {
+    read_set(&query, JULIET, &CrateNormaliser)
+}
+
 fn planned(items: &str, current: &[(&str, Item)]) -> Result<Vec<Change>, Denial> {
-    let sets = read_set(&&query(items), JULIET, &CrateNormaliser)?;
+    let sets = read(&query(items))?;
     plan(sets, |jid| {
         current
             .iter()
@@ -215,7 +219,7 @@ fn r4_r6_c7_who_may_ask_for_which_roster() {
     let mut matrix = PermissionMatrix::new("capulet.lit");
     matrix.insert("pubsub.capulet.lit".into(), grant);
     let judged = |sender, to: &str, kind: IqType| {
-        let stanza: Element = format!(
+        let stanza: Xml = format!(
             "<iq xmlns='jabber:client' id='x' to='{to}' type='{}'/>",
             kind.as_str()
         )
@@ -223,7 +227,7 @@ fn r4_r6_c7_who_may_ask_for_which_roster() {
         .unwrap();
         let request = Request {
             sender,
-            stanza: &&stanza,
+            stanza: &stanza,
             normaliser: &CrateNormaliser,
         };
         judge(&matrix, &request).map(|permit| permit.username)
@@ -310,11 +314,11 @@ proptest! {
     fn r9_what_is_written_is_read_back_exactly(items in prop::collection::vec(any_item(), 0..6)) {
         let head = IqHead { kind: "result", from: JULIET, to: "pubsub.capulet.lit", id: "<&'\">" };
         let mut writer = RosterWriter::new(&head, Some("3"), 0);
-        let mut expected = Element::bare("query", ns::ROSTER);
+        let mut expected = Xml::bare("query", ns::ROSTER);
         for (jid, item) in &items {
             writer.whole(jid, item.as_ref());
             let name = |name: &'static str| minidom::rxml::NcName::try_from(name).unwrap();
-            let mut element = Element::builder("item", ns::ROSTER).attr(name("jid"), jid.as_str());
+            let mut element = Xml::builder("item", ns::ROSTER).attr(name("jid"), jid.as_str());
             match item {
                 None => element = element.attr(name("subscription"), "remove"),
                 Some(item) => {
@@ -325,7 +329,7 @@ proptest! {
                         .attr(name("name"), item.name.clone());
                     for group in &item.groups {
                         element = element.append(
-                            Element::builder("group", ns::ROSTER).append(group.as_str()).build(),
+                            Xml::builder("group", ns::ROSTER).append(group.as_str()).build(),
                         );
                     }
                 }
@@ -333,7 +337,7 @@ proptest! {
             expected.append_child(element.build());
         }
         let text = writer.finish().replacen("<iq ", "<iq xmlns='jabber:client' ", 1);
-        let iq: Element = text.parse().unwrap();
+        let iq: Xml = text.parse().unwrap();
         prop_assert_eq!(iq.attr("id"), Some("<&'\">"));
         let query = iq.get_child("query", ns::ROSTER).unwrap();
         prop_assert_eq!(query.attr("ver"), Some("3"));
@@ -364,7 +368,7 @@ fn r11_a_contact_that_is_not_stored_is_a_change_even_as_it_is() {
         ..Item::default()
     };
     let set = |is_stored| {
-        let sets = read_set(&&query("<item jid='a@b' name='N'/>"), JULIET, &CrateNormaliser).unwrap();
+        let sets = read(&query("<item jid='a@b' name='N'/>")).unwrap();
         let item = given.clone();
         plan(sets, |_| {
             Some(Current {

@@ -257,7 +257,7 @@ impl Decisions {
     }
 }
 
-fn request<'a, T>(sender: &Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+fn request<'a, T>(sender: &Sender<'a>, stanza: T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
     Request {
         sender: *sender,
         stanza,
@@ -281,9 +281,9 @@ fn decide_with(
             .is_some_and(|grant| presence::may_see(entity, grant, HOST, occasion, username, from))
     };
     Decisions {
-        message: message::judge(matrix, &request(&sender, &&message, normaliser)).map(Permit::without_stanza),
-        iq: iq::judge(matrix, &request(&sender, &&iq, normaliser)).map(Permit::without_stanza),
-        roster: roster::judge(matrix, &request(&sender, &&iq, normaliser)).map(Permit::without_stanza),
+        message: message::judge(matrix, &request(&sender, &message, normaliser)).map(Permit::without_stanza),
+        iq: iq::judge(matrix, &request(&sender, &iq, normaliser)).map(Permit::without_stanza),
+        roster: roster::judge(matrix, &request(&sender, &iq, normaliser)).map(Permit::without_stanza),
         presence: [
             may_see(Occasion::Account, "juliet@capulet.lit/balcony"),
             may_see(Occasion::Contact, "romeo@montague.lit/orchard"),
@@ -812,11 +812,11 @@ fn the_order_of_items_does_not_change_what_a_roster_set_does() {
                 .map(|(jid, attributes, groups)| format!("<item jid='{jid}'{attributes}>{groups}</item>"))
                 .collect();
             let set = |texts: &[String]| {
-                let query = parsed(&format!(
+                let query = &parsed(&format!(
                     "<query xmlns='jabber:iq:roster'>{}</query>",
                     texts.concat()
                 ));
-                let sets = roster::read_set(&&query, "juliet@capulet.lit", &CrateNormaliser);
+                let sets = roster::read_set(&query, "juliet@capulet.lit", &CrateNormaliser);
                 let mut changes = roster::plan(sets?, |_| None)?;
                 changes.sort_by(|a, b| a.jid.cmp(&b.jid));
                 Ok::<_, Denial>(changes)
@@ -1044,7 +1044,7 @@ fn malformed_means_deny() {
             ("message", "jabber:client"),
         ];
         for (what, stanza) in spoiled(&message_stanza(&ask, &dress), &path) {
-            let judged = message::judge(&matrix, &request(&sender, &&stanza, &CrateNormaliser));
+            let judged = message::judge(&matrix, &request(&sender, &stanza, &CrateNormaliser));
             prop_assert!(judged.is_err(), "{}: {}", what, String::from(&stanza));
             tried.set(tried.get() + 1);
         }
@@ -1054,7 +1054,7 @@ fn malformed_means_deny() {
             ("query", ask.namespace),
         ];
         for (what, stanza) in spoiled(&iq_stanza(&ask, &dress), &path) {
-            let judged = iq::judge(&matrix, &request(&sender, &&stanza, &CrateNormaliser));
+            let judged = iq::judge(&matrix, &request(&sender, &stanza, &CrateNormaliser));
             // What a payload is called is its own affair.
             prop_assert!(
                 judged.is_err() || what == "query renamed",

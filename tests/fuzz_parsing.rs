@@ -12,10 +12,11 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use common::{AsWritten, ENTITY, HOST, JULIET, SENDER};
-use minidom::Element;
+use minidom::Element as Xml;
 use minidom::rxml::{Namespace, NcName};
 use privilege_native::address::{Address, CrateNormaliser, Normaliser};
-use privilege_native::envelope::{self, Tag};
+use privilege_native::element::Element;
+use privilege_native::envelope;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::request::{Request, Sender};
@@ -113,8 +114,8 @@ fn element(
     namespace: &str,
     attributes: Vec<(&'static str, String)>,
     content: Vec<Content>,
-) -> Element {
-    let mut element = Element::bare(name, namespace);
+) -> Xml {
+    let mut element = Xml::bare(name, namespace);
     let mut seen = Vec::new();
     for (name, value) in attributes {
         if !seen.contains(&name) {
@@ -138,12 +139,12 @@ fn element(
 
 #[derive(Clone, Debug)]
 enum Content {
-    Element(Element),
+    Element(Xml),
     Text(String),
 }
 
 /// A tree of the names and namespaces that matter, in any arrangement.
-fn any_tree() -> impl Strategy<Value = Element> {
+fn any_tree() -> impl Strategy<Value = Xml> {
     let name = || {
         prop::sample::select(vec![
             "message",
@@ -214,7 +215,7 @@ fn likely_attributes() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 }
 
 /// A chain of elements around some content, mostly the right one, sometimes with a stranger in it.
-fn any_chain(chain: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = Element> {
+fn any_chain(chain: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = Xml> {
     let levels: Vec<_> = chain
         .iter()
         .map(|level| {
@@ -237,12 +238,12 @@ fn any_chain(chain: &'static [(&'static str, &'static str)]) -> impl Strategy<Va
         }
         match content.into_iter().next() {
             Some(Content::Element(outermost)) => outermost,
-            _ => Element::bare("x", ""),
+            _ => Xml::bare("x", ""),
         }
     })
 }
 
-fn any_stanza() -> impl Strategy<Value = Element> {
+fn any_stanza() -> impl Strategy<Value = Xml> {
     prop_oneof![
         2 => any_tree(),
         3 => any_chain(&[
@@ -262,7 +263,7 @@ fn any_stanza() -> impl Strategy<Value = Element> {
 }
 
 /// As it comes from a connection: written, and read again.
-fn through_text(stanza: &Element) -> Option<Element> {
+fn through_text(stanza: &Xml) -> Option<Xml> {
     let mut text = Vec::new();
     stanza.write_to(&mut text).ok()?;
     String::from_utf8(text).ok()?.parse().ok()
@@ -285,17 +286,17 @@ fn one_more(count: &Cell<u32>) {
 
 /// A stanza under another `to` and `type`. A copy of a deep one would overflow the stack.
 struct Addressed<'a> {
-    element: &'a Element,
+    element: &'a Xml,
     head: Option<(&'a str, &'a str)>,
 }
 
-impl Tag for Addressed<'_> {
+impl Element for Addressed<'_> {
     fn name(&self) -> String {
-        Tag::name(&self.element)
+        Element::name(&self.element)
     }
 
     fn namespace(&self) -> Cow<'_, str> {
-        Tag::namespace(&self.element)
+        Element::namespace(&self.element)
     }
 
     fn attribute(&self, name: &str) -> Option<String> {
@@ -317,11 +318,11 @@ impl Tag for Addressed<'_> {
     }
 
     fn text(&self) -> String {
-        Tag::text(&self.element)
+        Element::text(&self.element)
     }
 }
 
-fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+fn request<'a, T>(sender: Sender<'a>, stanza: T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
     Request {
         sender,
         stanza,
@@ -329,10 +330,10 @@ fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normali
     }
 }
 
-fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCaseResult {
+fn hold(stanza: &Xml, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCaseResult {
     let matrix = matrix();
     let is_privileged = envelope::is_privileged_message(&stanza);
-    if let Ok(permit) = message::judge(&matrix, &request(SENDER, &stanza, normaliser)) {
+    if let Ok(permit) = message::judge(&matrix, &request(SENDER, stanza, normaliser)) {
         let inner = permit.stanza.expect("a message inside");
         one_more(&allowed.messages);
         prop_assert!(is_privileged);
@@ -352,7 +353,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                 .as_deref()
                 .is_none_or(|to| Address::from_normalised(to).is_some())
         );
-        prop_assert!(minidom::Element::is(inner, "message", ns::CLIENT));
+        prop_assert!(Xml::is(inner, "message", ns::CLIENT));
         prop_assert_eq!(inner.attr("to").is_some(), permit.to.is_some());
         prop_assert_eq!(
             inner.attr("from").and_then(|from| normaliser.jid(from)),
@@ -372,7 +373,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                 element: stanza,
                 head: Some((account, kind)),
             };
-            let Ok(permit) = iq::judge(&matrix, &request(SENDER, &asked, normaliser)) else {
+            let Ok(permit) = iq::judge(&matrix, &request(SENDER, asked, normaliser)) else {
                 continue;
             };
             let inner = permit.stanza.expect("an IQ inside").element;
@@ -382,7 +383,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                 (JULIET, Some("juliet"), JULIET)
             );
             prop_assert!(kind != "result");
-            prop_assert!(minidom::Element::is(inner, "iq", ns::CLIENT));
+            prop_assert!(Xml::is(inner, "iq", ns::CLIENT));
             prop_assert_eq!(inner.attr("type"), Some(kind));
             prop_assert_eq!(inner.attr("id"), permit.inner_id.as_deref());
             prop_assert_eq!(inner.children().count(), 1);
@@ -437,9 +438,9 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
         from: "stranger.lit",
         ..SENDER
     };
-    prop_assert!(message::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
-    prop_assert!(iq::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
-    prop_assert!(roster::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
+    prop_assert!(message::judge(&matrix, &request(stranger, stanza, normaliser)).is_err());
+    prop_assert!(iq::judge(&matrix, &request(stranger, stanza, normaliser)).is_err());
+    prop_assert!(roster::judge(&matrix, &request(stranger, stanza, normaliser)).is_err());
     Ok(())
 }
 
@@ -496,7 +497,7 @@ fn text_that_is_hardly_xml_is_no_danger() {
             .chain(insert.chars())
             .chain(good.chars().skip(till))
             .collect();
-        if let Ok(stanza) = text.parse::<Element>() {
+        if let Ok(stanza) = text.parse::<Xml>() {
             one_more(&parsed);
             hold(&stanza, &CrateNormaliser, &allowed)?;
             hold(&stanza, &AsWritten, &allowed)?;
@@ -521,7 +522,7 @@ fn a_payload_is_never_looked_into() {
     for (around, expected) in [(message, 1), (iq, 1), (query, 0), ("*", 0)] {
         let xml = around.replace('*', &deep);
         let whole = move || {
-            let stanza: Element = xml.parse().unwrap();
+            let stanza: Xml = xml.parse().unwrap();
             let judged = || {
                 let allowed = Allowed::default();
                 hold(&stanza, &CrateNormaliser, &allowed).unwrap();

@@ -98,7 +98,7 @@ fn a1_nothing_granted_is_nothing_to_advertise() {
     }
 }
 
-fn request<'a, T>(sender: Sender<'a>, stanza: &'a T) -> Request<'a, T> {
+fn request<T>(sender: Sender<'_>, stanza: T) -> Request<'_, T> {
     Request {
         sender,
         stanza,
@@ -116,7 +116,7 @@ fn may_ask(
     kind: IqType,
 ) -> Result<Option<String>, Denial> {
     let stanza = stanza(&format!("<iq id='x' to='{to}' type='{}'/>", kind.as_str()));
-    roster::judge(matrix, &request(sender, &&stanza)).map(|permit| permit.username)
+    roster::judge(matrix, &request(sender, &stanza)).map(|permit| permit.username)
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
         NOTIFICATION.replace("privilege:2", "privilege:1"),
     ] {
         let outer = stanza(&xml);
-        let permit = message::judge(&matrix, &request(SENDER, &&outer)).unwrap();
+        let permit = message::judge(&matrix, &request(SENDER, &outer)).unwrap();
         let inner = permit.stanza.unwrap();
         assert_eq!(
             permit.without_stanza(),
@@ -279,14 +279,14 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
 fn m3_a_message_in_the_name_of_the_server() {
     let matrix = granting(&[("message", text("outgoing"))]);
     let outer = stanza(&NOTIFICATION.replace(JULIET, HOST));
-    let permit = message::judge(&matrix, &request(SENDER, &&outer)).unwrap();
+    let permit = message::judge(&matrix, &request(SENDER, &outer)).unwrap();
     assert_eq!((permit.account.as_str(), permit.username), (HOST, None));
 }
 
 #[test]
 fn m2_m7_a_message_that_is_not_granted_is_forbidden() {
     let judge = |matrix: &PermissionMatrix, xml: &str| {
-        message::judge(matrix, &request(SENDER, &&stanza(xml))).map(Permit::without_stanza)
+        message::judge(matrix, &request(SENDER, &stanza(xml))).map(Permit::without_stanza)
     };
     is_forbidden(judge(&granting(&[("message", text("none"))]), NOTIFICATION));
     is_forbidden(judge(&granting(&[("roster", text("both"))]), NOTIFICATION));
@@ -311,7 +311,7 @@ fn privileged_iq(kind: &str, inner: &str) -> Element {
 
 fn judged(matrix: &PermissionMatrix, kind: &str, inner: &str) -> Result<Permit<()>, Denial> {
     let outer = privileged_iq(kind, inner);
-    iq::judge(matrix, &request(SENDER, &&outer)).map(Permit::without_stanza)
+    iq::judge(matrix, &request(SENDER, &outer)).map(Permit::without_stanza)
 }
 
 #[test]

@@ -11,11 +11,11 @@ use mlua::prelude::*;
 
 use super::convert::{self, LuaServer, denied};
 use super::keys::Keys;
-use super::stanza::{LuaTag, Origin, string};
+use super::stanza::{LuaElement, Origin, string};
 use super::{presences, rosters};
 use crate::administration::{self, Domain};
 use crate::denial::Denial;
-use crate::envelope::Tag;
+use crate::element::Element;
 use crate::ledger::{self, Answer, Entry, Ledger};
 use crate::matrix::{self, PermissionMatrix};
 use crate::memory::Todo;
@@ -190,15 +190,15 @@ fn advertisement(core: &Core, lua: &Lua, (entity, to, id, ..): Args) -> LuaResul
 }
 
 /// The session and the stanza of an event.
-fn event(core: &Core, origin: LuaValue, stanza: LuaValue, function: &str) -> LuaResult<(Origin, LuaTag)> {
+fn event(core: &Core, origin: LuaValue, stanza: LuaValue, function: &str) -> LuaResult<(Origin, LuaElement)> {
     let session = convert::table(origin, function, "origin")?;
-    let stanza = LuaTag::stanza(convert::table(stanza, function, "stanza")?, &core.keys);
+    let stanza = LuaElement::stanza(convert::table(stanza, function, "stanza")?, &core.keys);
     Ok((Origin::read(&session, &stanza, &core.keys), stanza))
 }
 
 impl Core {
     /// What a judgement is asked about the stanza of an event.
-    fn request<'a>(&'a self, (origin, stanza): &'a (Origin, LuaTag)) -> Request<'a, LuaTag> {
+    fn request<'a>(&'a self, origin: &'a Origin, stanza: LuaElement) -> Request<'a, LuaElement> {
         Request {
             sender: origin.sender(),
             stanza,
@@ -212,7 +212,7 @@ impl Core {
         &self,
         lua: &Lua,
         kind: &str,
-        judged: Result<Permit<LuaTag>, Denial>,
+        judged: Result<Permit<LuaElement>, Denial>,
         id: Option<String>,
     ) -> LuaResult<LuaMultiValue> {
         let keys = &self.keys;
@@ -223,7 +223,7 @@ impl Core {
         let table = lua.create_table_with_capacity(0, 8)?;
         table.raw_set(&keys.kind, kind)?;
         table.raw_set(&keys.account, permit.account)?;
-        if let Some(stanza) = permit.stanza.and_then(LuaTag::into_table) {
+        if let Some(stanza) = permit.stanza.and_then(LuaElement::into_table) {
             table.raw_set(&keys.stanza, stanza)?;
         }
         let domain = permit.unless_administrator_of;
@@ -243,17 +243,17 @@ impl Core {
 
 /// `message(origin, stanza)`: the permit of a privileged message; or nil and the denial.
 fn message(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
-    let event = event(core, origin, stanza, "message")?;
-    let judged = message::judge(&core.state.borrow().matrix, &core.request(&event));
+    let (origin, stanza) = event(core, origin, stanza, "message")?;
+    let judged = message::judge(&core.state.borrow().matrix, &core.request(&origin, stanza));
     core.outcome(lua, "message", judged, None)
 }
 
 /// `iq(origin, stanza, now)`: the permit of a privileged IQ, which is in flight from now on (Q5); or nil and the
 /// denial. `now` is in milliseconds.
 fn iq(core: &Core, lua: &Lua, (origin, stanza, now, ..): Args) -> LuaResult<LuaMultiValue> {
-    let event = event(core, origin, stanza, "iq")?;
+    let (origin, stanza) = event(core, origin, stanza, "iq")?;
     let now = convert::natural(&now, "iq", "now")?;
-    let request = core.request(&event);
+    let request = core.request(&origin, stanza);
     // Judging asks the server, which may call back into the core.
     let judged = iq::judge(&core.state.borrow().matrix, &request);
     let entered = judged.and_then(|permit| {
@@ -268,8 +268,8 @@ fn iq(core: &Core, lua: &Lua, (origin, stanza, now, ..): Args) -> LuaResult<LuaM
 
 /// `roster(origin, stanza)`: the permit of a roster request; or nil and the denial.
 fn roster(core: &Core, lua: &Lua, (origin, stanza, ..): Args) -> LuaResult<LuaMultiValue> {
-    let event = event(core, origin, stanza, "roster")?;
-    let judged = roster::judge(&core.state.borrow().matrix, &core.request(&event));
+    let (origin, stanza) = event(core, origin, stanza, "roster")?;
+    let judged = roster::judge(&core.state.borrow().matrix, &core.request(&origin, stanza));
     core.outcome(lua, "roster", judged, None)
 }
 
@@ -312,7 +312,7 @@ fn roster_result(core: &Core, lua: &Lua, (stanza, account, stored, ..): Args) ->
     let account = convert::text(&account, "roster_result", "account")?;
     let stored = convert::table(stored, "roster_result", "roster")?;
     let keys = &core.keys;
-    let stanza = LuaTag::stanza(stanza, keys);
+    let stanza = LuaElement::stanza(stanza, keys);
     let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
     let head = IqHead {
         kind: "result",
@@ -337,7 +337,7 @@ fn plan_roster_set(core: &Core, lua: &Lua, (account, stanza, stored, ..): Args) 
     let account = convert::text(&account, "plan_roster_set", "account")?;
     let stanza = convert::table(stanza, "plan_roster_set", "stanza")?;
     let stored = convert::table(stored, "plan_roster_set", "roster")?;
-    let stanza = LuaTag::stanza(stanza, &core.keys);
+    let stanza = LuaElement::stanza(stanza, &core.keys);
     let planned = roster::read_stanza(&stanza, &account, &core.server)
         .and_then(|sets| roster::plan(sets, |jid| rosters::find(&stored, jid, &core.keys)));
     match planned {
@@ -509,7 +509,7 @@ fn viewers(core: &Core, lua: &Lua, (reason, username, stanza, some, ..): Args) -
     const HERE: &str = "viewers";
     let username = convert::text(&username, HERE, "username")?;
     let stanza = convert::table(stanza, HERE, "stanza")?;
-    let from = LuaTag::stanza(stanza.clone(), &core.keys)
+    let from = LuaElement::stanza(stanza.clone(), &core.keys)
         .attribute("from")
         .unwrap_or_default();
     let case = Case {
