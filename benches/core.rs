@@ -19,7 +19,8 @@ use privilege_native::matrix::{Grant, PermissionMatrix};
 use privilege_native::memory::{Fingerprint, Fingerprinter, Memory};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::request::{Request, Sender};
-use privilege_native::roster::{self, IqHead, Item, RosterWriter, Subscription};
+use privilege_native::roster::{self, Item, Subscription};
+use privilege_native::wire::roster::{IqHead, RosterWriter};
 use privilege_native::{envelope, iq, message, ns};
 
 fn matrix() -> PermissionMatrix {

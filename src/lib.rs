@@ -46,7 +46,6 @@
 
 pub mod address;
 pub mod administration;
-pub mod advert;
 pub mod config;
 pub mod denial;
 pub mod element;
@@ -63,7 +62,7 @@ pub mod presence;
 pub mod request;
 pub mod roster;
 pub mod viewers;
-pub mod xml;
+pub mod wire;
 
 #[cfg(any(
     feature = "lua51",

@@ -9,7 +9,6 @@ use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
-use crate::xml::Writer;
 
 /// The subscription states of RFC 6121 section 2.1.2.5 that an item can be in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -408,130 +407,6 @@ pub fn is_current(theirs: Option<&str>, ours: Option<f64>) -> bool {
         (Some(theirs), Some(ours)) => theirs == ours,
         _ => false,
     }
-}
-
-/// The addresses and the id of an IQ we write.
-#[derive(Clone, Copy, Debug)]
-pub struct IqHead<'a> {
-    /// `type`
-    pub kind: &'a str,
-    /// `from`
-    pub from: &'a str,
-    /// `to`
-    pub to: &'a str,
-    /// `id`
-    pub id: &'a str,
-}
-
-/// A roster result or push being written, item by item, straight into one string.
-#[derive(Debug)]
-pub struct RosterWriter {
-    out: Writer,
-    /// Whether the open item has no group yet: every byte counts, since the server's garbage
-    /// collector is paid by the byte.
-    item_is_empty: bool,
-}
-
-impl RosterWriter {
-    /// Begins the IQ; `ver` is the roster version, if the server has one.
-    pub fn new(head: &IqHead<'_>, ver: Option<&str>, capacity: usize) -> RosterWriter {
-        let mut out = Writer::with_capacity(capacity);
-        open_iq(&mut out, head);
-        out.content();
-        out.open("query");
-        out.attribute("xmlns", ns::ROSTER);
-        out.optional("ver", ver);
-        out.content();
-        RosterWriter {
-            out,
-            item_is_empty: true,
-        }
-    }
-
-    /// Opens an item whose groups follow; `approved` and `ask` only as far as they are set.
-    pub fn item(
-        &mut self,
-        jid: &str,
-        subscription: &str,
-        ask: Option<&str>,
-        approved: bool,
-        name: Option<&str>,
-    ) {
-        self.out.open("item");
-        if approved {
-            self.out.attribute("approved", "true");
-        }
-        self.out.optional("ask", ask);
-        self.out.attribute("jid", jid);
-        self.out.optional("name", name);
-        self.out.attribute("subscription", subscription);
-        self.item_is_empty = true;
-    }
-
-    /// A group of the item that is open.
-    pub fn group(&mut self, name: &str) {
-        if self.item_is_empty {
-            self.out.content();
-            self.item_is_empty = false;
-        }
-        self.out.open("group");
-        self.out.content();
-        self.out.text(name);
-        self.out.close("group");
-    }
-
-    /// Closes the item.
-    pub fn end_item(&mut self) {
-        if self.item_is_empty {
-            self.out.close_empty();
-        } else {
-            self.out.close("item");
-        }
-    }
-
-    /// A whole item; `None` for one that is gone.
-    pub fn whole(&mut self, jid: &str, item: Option<&Item>) {
-        match item {
-            Some(item) => {
-                let ask = item.ask.then_some("subscribe");
-                self.item(
-                    jid,
-                    item.subscription.as_str(),
-                    ask,
-                    item.approved,
-                    item.name.as_deref(),
-                );
-                for group in &item.groups {
-                    self.group(group);
-                }
-            }
-            None => self.item(jid, "remove", None, false, None),
-        }
-        self.end_item();
-    }
-
-    /// The finished IQ.
-    pub fn finish(mut self) -> String {
-        self.out.close("query");
-        self.out.close("iq");
-        self.out.finish()
-    }
-}
-
-/// An IQ without content, such as the empty result.
-pub fn empty_iq(head: &IqHead<'_>) -> String {
-    let mut out = Writer::default();
-    open_iq(&mut out, head);
-    out.close_empty();
-    out.finish()
-}
-
-fn open_iq(out: &mut Writer, head: &IqHead<'_>) {
-    out.open("iq");
-    out.attribute("from", head.from);
-    out.attribute("id", head.id);
-    out.attribute("to", head.to);
-    out.attribute("type", head.kind);
 }
 
 /// The contacts whose item is not the same in two rosters, in order (R7).

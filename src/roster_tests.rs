@@ -5,7 +5,6 @@ use crate::address::CrateNormaliser;
 use crate::matrix::{Grant, Scope};
 use crate::permission::Access;
 use minidom::Element as Xml;
-use proptest::prelude::*;
 
 const JULIET: &str = "juliet@capulet.lit";
 
@@ -281,83 +280,6 @@ fn r7_what_changed_between_two_rosters() {
     let after = roster(&[("new@x", "n"), ("other@x", "p"), ("same@x", "s")]);
     assert_eq!(changed(&before, &after), ["gone@x", "new@x", "other@x"]);
     assert_eq!(changed(&after, &after), Vec::<String>::new());
-}
-
-fn any_item() -> impl Strategy<Value = (String, Option<Item>)> {
-    let subscription = prop_oneof![
-        Just(Subscription::None),
-        Just(Subscription::To),
-        Just(Subscription::From),
-        Just(Subscription::Both)
-    ];
-    let text = "[\\PC\t\n\r<>&'\"]{1,8}";
-    let item = (
-        subscription,
-        any::<bool>(),
-        any::<bool>(),
-        prop::option::of(text),
-        prop::collection::btree_set(text, 0..3),
-    )
-        .prop_map(|(subscription, ask, approved, name, groups)| Item {
-            subscription,
-            ask,
-            approved,
-            name,
-            groups,
-        });
-    ("[a-z]{1,4}@[a-z]{1,4}", prop::option::of(item))
-}
-
-proptest! {
-    /// The writer says what minidom would, and what it wrote is read back as the same items.
-    #[test]
-    fn r9_what_is_written_is_read_back_exactly(items in prop::collection::vec(any_item(), 0..6)) {
-        let head = IqHead { kind: "result", from: JULIET, to: "pubsub.capulet.lit", id: "<&'\">" };
-        let mut writer = RosterWriter::new(&head, Some("3"), 0);
-        let mut expected = Xml::bare("query", ns::ROSTER);
-        for (jid, item) in &items {
-            writer.whole(jid, item.as_ref());
-            let name = |name: &'static str| minidom::rxml::NcName::try_from(name).unwrap();
-            let mut element = Xml::builder("item", ns::ROSTER).attr(name("jid"), jid.as_str());
-            match item {
-                None => element = element.attr(name("subscription"), "remove"),
-                Some(item) => {
-                    element = element
-                        .attr(name("subscription"), item.subscription.as_str())
-                        .attr(name("ask"), item.ask.then_some("subscribe"))
-                        .attr(name("approved"), item.approved.then_some("true"))
-                        .attr(name("name"), item.name.clone());
-                    for group in &item.groups {
-                        element = element.append(
-                            Xml::builder("group", ns::ROSTER).append(group.as_str()).build(),
-                        );
-                    }
-                }
-            }
-            expected.append_child(element.build());
-        }
-        let text = writer.finish().replacen("<iq ", "<iq xmlns='jabber:client' ", 1);
-        let iq: Xml = text.parse().unwrap();
-        prop_assert_eq!(iq.attr("id"), Some("<&'\">"));
-        let query = iq.get_child("query", ns::ROSTER).unwrap();
-        prop_assert_eq!(query.attr("ver"), Some("3"));
-        prop_assert!(query.children().eq(expected.children()));
-
-        let unique: HashSet<&String> = items.iter().map(|(jid, _)| jid).collect();
-        if unique.len() == items.len() && items.iter().all(|(_, item)| item.is_some()) && !items.is_empty() {
-            let sets = read_set(&query, "nobody@x", &CrateNormaliser).unwrap();
-            let changes = plan(sets, |_| None).unwrap();
-            let wanted: Vec<Change> = items
-                .into_iter()
-                .map(|(jid, item)| Change {
-                    jid,
-                    gains_to: item.as_ref().is_some_and(|item| item.subscription.includes_to()),
-                    item: item.map(|item| Item { ask: item.ask && !item.subscription.includes_to(), ..item }),
-                })
-                .collect();
-            prop_assert_eq!(changes, wanted);
-        }
-    }
 }
 
 #[test]

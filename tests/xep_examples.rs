@@ -18,8 +18,10 @@ use privilege_native::matrix::PermissionMatrix;
 use privilege_native::permission::IqType;
 use privilege_native::presence::{self, Occasion};
 use privilege_native::request::{Permit, Request, Sender};
-use privilege_native::roster::{IqHead, Item, RosterWriter, Subscription};
-use privilege_native::{advert, iq, message, roster};
+use privilege_native::roster::{Item, Subscription};
+use privilege_native::wire::advert;
+use privilege_native::wire::roster::{IqHead, RosterWriter};
+use privilege_native::{iq, message, roster};
 
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 

@@ -22,9 +22,11 @@ use crate::memory::Todo;
 use crate::permission::{IqType, PresenceAccess};
 use crate::presence::Occasion;
 use crate::request::{Permit, Request};
-use crate::roster::{self, IqHead, RosterWriter};
+use crate::roster;
 use crate::viewers::{Case, Number, Viewers};
-use crate::{advert, config, iq, message};
+use crate::wire::advert;
+use crate::wire::roster::{IqHead, RosterWriter, empty_iq};
+use crate::{config, iq, message};
 
 struct State {
     matrix: PermissionMatrix,
@@ -323,7 +325,7 @@ fn roster_result(core: &Core, lua: &Lua, (stanza, account, stored, ..): Args) ->
     let ours = rosters::version(&stored, keys);
     let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
     if roster::is_current(theirs.as_deref(), ours) {
-        return roster::empty_iq(&head).into_lua_multi(lua);
+        return empty_iq(&head).into_lua_multi(lua);
     }
     let ver = ours.map(rosters::version_text);
     let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);

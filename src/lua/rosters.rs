@@ -7,7 +7,8 @@ use mlua::prelude::*;
 
 use super::keys::Keys;
 use super::stanza::{owned, string};
-use crate::roster::{Change, Current, Item, RosterWriter, Subscription};
+use crate::roster::{Change, Current, Item, Subscription};
+use crate::wire::roster::RosterWriter;
 
 /// The visible part of a stored item (R8).
 pub(super) fn read_item(item: &LuaTable, keys: &Keys) -> Item {

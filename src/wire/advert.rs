@@ -3,9 +3,9 @@
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 
+use super::xml;
 use crate::matrix::Grant;
 use crate::permission::{Access, MessageAccess, PresenceAccess};
-use crate::xml;
 
 /// The message that tells `entity` what `host` grants it.
 ///
