@@ -14,12 +14,14 @@ use criterion::{BatchSize, Criterion, Throughput};
 use minidom::Element;
 use privilege_native::address::{CrateNormaliser, Normaliser};
 use privilege_native::config::{self, Value};
+use privilege_native::fingerprint::{Fingerprint, Fingerprinter};
+use privilege_native::item::{Item, Subscription};
 use privilege_native::ledger::{Entry, Ledger};
 use privilege_native::matrix::{Grant, PermissionMatrix};
-use privilege_native::memory::{Fingerprint, Fingerprinter, Memory};
+use privilege_native::memory::Memory;
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::request::{Request, Sender};
-use privilege_native::roster::{self, Item, Subscription};
+use privilege_native::roster;
 use privilege_native::wire::roster::{IqHead, RosterWriter};
 use privilege_native::{envelope, iq, message, ns};
 
@@ -157,7 +159,7 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
         let item = contacts.get(42).map(|(_, item)| item.clone());
         b.iter(|| {
             roster::read_set(black_box(&set), JULIET, &AsWritten)
-                .and_then(|sets| roster::plan(sets, |_| item.clone().map(roster::Current::from)))
+                .and_then(|edits| roster::plan(edits, |_| item.clone().map(roster::Current::from)))
                 .is_ok()
         });
     });
@@ -192,12 +194,9 @@ fn presence(c: &mut Criterion) {
     for print in &prints {
         memory.learn(*print, host);
     }
-    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-    let each = memory.bytes() as f64 / memory.len() as f64;
     println!(
-        "presence memory: {SENDERS} senders told, {} remembered in {} bytes, {each:.1} bytes each",
-        memory.len(),
-        memory.bytes()
+        "presence memory: {SENDERS} senders told, {} remembered",
+        memory.len()
     );
 
     let mut group = c.benchmark_group("presence memory of a million");

@@ -1,6 +1,7 @@
 //! Examples, and the memory against a model that remembers everything.
 
 use super::*;
+use crate::fingerprint::Fingerprinter;
 use crate::matrix::Scope;
 use crate::permission::PresenceAccess;
 use proptest::prelude::*;
@@ -39,11 +40,7 @@ fn knows(memory: &Memory, print: Fingerprint, host: Host) -> bool {
 }
 
 fn count(memory: &Memory) -> (usize, usize) {
-    let entries = || memory.buckets.iter().flatten().flatten();
-    (
-        entries().count(),
-        entries().filter(|entry| entry.is_unfounded()).count(),
-    )
+    memory.table.recount()
 }
 
 const ROMEO: &str = "romeo@montague.lit/x";
@@ -111,7 +108,7 @@ fn p4_the_memory_is_bounded_and_small() {
         memory.learn(here(&format!("user{i}@montague.lit/x")), host);
     }
     assert!(memory.len() <= 1 << 12, "{}", memory.len());
-    assert!(memory.bytes() <= (1 << 12) * 16, "{}", memory.bytes());
+    assert!(memory.table.bytes() <= (1 << 12) * 16, "{}", memory.table.bytes());
     assert_eq!(count(&memory), (memory.len(), 0));
 }
 
@@ -122,7 +119,7 @@ fn p4_one_contact_with_many_resources_does_not_make_the_memory_large() {
     for i in 0..10_000 {
         memory.learn(here(&format!("romeo@montague.lit/{i}")), host);
     }
-    assert!(memory.bytes() <= 16 << 10, "{}", memory.bytes());
+    assert!(memory.table.bytes() <= 16 << 10, "{}", memory.table.bytes());
     assert!(knows(&memory, here("romeo@montague.lit/9999"), host));
 }
 
@@ -202,7 +199,7 @@ fn p4_what_may_still_be_seen_is_confirmed() {
     memory.confirm("nobody@x.lit", capulet);
     assert!(knows(&memory, here("romeo@x.lit/a"), capulet));
     assert!(!knows(&memory, here("other@x.lit/a"), capulet));
-    assert_eq!(count(&memory), (memory.len, memory.unfounded));
+    assert_eq!(count(&memory), memory.table.counted());
     // A second host that shows it too may lose its reason without anybody being said to have gone.
     memory.learn(here("romeo@x.lit/a"), mantua);
     assert!(!memory.forget("romeo@x.lit", mantua));
@@ -452,7 +449,7 @@ proptest! {
                     }
                     if left || expected {
                         twin.0.retain(|(owner, _), _| *owner != contact);
-                        memory.edit_sender(Sender::new(&jid(contact, 0)), |_| None);
+                        memory.table.edit_sender(Sender::new(&jid(contact, 0)), |_| None);
                     }
                 }
                 Step::Confirm { host, contact } => {
@@ -474,11 +471,11 @@ proptest! {
                     }
                     if left || expected {
                         twin.0.retain(|(owner, _), _| *owner != contact);
-                        memory.edit_sender(Sender::new(&jid(contact, 0)), |_| None);
+                        memory.table.edit_sender(Sender::new(&jid(contact, 0)), |_| None);
                     }
                 }
             }
-            prop_assert_eq!(count(&memory), (memory.len, memory.unfounded));
+            prop_assert_eq!(count(&memory), memory.table.counted());
             prop_assert!(memory.len() <= twin.0.len());
         }
     }

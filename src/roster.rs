@@ -1,116 +1,15 @@
 //! Rosters: who may read and write them, what a set changes, and how they look on the wire (R1 to R9).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use crate::address::{Address, Normaliser};
+use crate::address::Normaliser;
 use crate::denial::{Condition, Denial, ErrorType};
 use crate::element::Element;
+use crate::item::{Edit, Item, ItemEdit, Subscription};
 use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
-
-/// The subscription states of RFC 6121 section 2.1.2.5 that an item can be in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Subscription {
-    /// Neither sees the other's presence.
-    #[default]
-    None,
-    /// The account sees the contact's.
-    To,
-    /// The contact sees the account's.
-    From,
-    /// Both.
-    Both,
-}
-
-impl Subscription {
-    /// The value on the wire and in storage; `None` for an unknown one.
-    pub fn parse(value: &str) -> Option<Subscription> {
-        match value {
-            "none" => Some(Subscription::None),
-            "to" => Some(Subscription::To),
-            "from" => Some(Subscription::From),
-            "both" => Some(Subscription::Both),
-            _ => None,
-        }
-    }
-
-    /// The value on the wire and in storage.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Subscription::None => "none",
-            Subscription::To => "to",
-            Subscription::From => "from",
-            Subscription::Both => "both",
-        }
-    }
-
-    /// Whether the account is told the contact's presence.
-    pub fn includes_to(self) -> bool {
-        matches!(self, Subscription::To | Subscription::Both)
-    }
-
-    /// Whether the contact is told the account's presence.
-    pub fn includes_from(self) -> bool {
-        matches!(self, Subscription::From | Subscription::Both)
-    }
-
-    /// The same state, seen from the contact's roster.
-    #[must_use]
-    pub fn mirrored(self) -> Subscription {
-        match self {
-            Subscription::None => Subscription::None,
-            Subscription::To => Subscription::From,
-            Subscription::From => Subscription::To,
-            Subscription::Both => Subscription::Both,
-        }
-    }
-}
-
-/// What a client may see of a roster item; storage holds more that never leaves (R8).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Item {
-    /// Who sees whom.
-    pub subscription: Subscription,
-    /// Whether the account waits for the contact to approve (`ask='subscribe'`).
-    pub ask: bool,
-    /// Whether the account has approved in advance (RFC 6121 section 3.4).
-    pub approved: bool,
-    /// What the account calls the contact.
-    pub name: Option<String>,
-    /// The groups the contact is in.
-    pub groups: BTreeSet<String>,
-}
-
-/// One `<item/>` of a roster set; what is absent keeps what the item has (R3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ItemSet {
-    /// The contact.
-    pub jid: String,
-    /// What is to become of it.
-    pub wish: Wish,
-}
-
-/// What a set wants of one item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// `subscription='remove'`
-    Remove,
-    /// Anything else.
-    Put {
-        /// `subscription`, if given.
-        subscription: Option<Subscription>,
-        /// `ask`, if given.
-        ask: Option<bool>,
-        /// `approved`, if given.
-        approved: Option<bool>,
-        /// `name`, if given; the empty one clears it.
-        name: Option<String>,
-        /// The groups, all of them.
-        groups: BTreeSet<String>,
-    },
-}
 
 /// The item that a contact has now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +83,7 @@ pub fn read_stanza<T: Element>(
     stanza: &T,
     account: &str,
     normaliser: &dyn Normaliser,
-) -> Result<Vec<ItemSet>, Denial> {
+) -> Result<Vec<ItemEdit>, Denial> {
     let query = stanza
         .child(0)
         .ok_or_else(|| Denial::bad_request("R4", "there is no <query/>"))?;
@@ -196,121 +95,43 @@ pub fn read_set<T: Element>(
     query: &T,
     account: &str,
     normaliser: &dyn Normaliser,
-) -> Result<Vec<ItemSet>, Denial> {
+) -> Result<Vec<ItemEdit>, Denial> {
     let wrong = |text: &str| Denial::bad_request("R4", text);
     let count = query.child_count();
     if count == 0 {
         return Err(wrong("a roster set has to hold at least one <item/>"));
     }
-    let mut sets = Vec::new();
+    let mut edits = Vec::new();
     let mut seen = HashSet::new();
     for index in 0..count {
         let item = query
             .child(index)
             .filter(|child| child.is("item", ns::ROSTER))
             .ok_or_else(|| wrong("a roster set may hold nothing but <item/> elements"))?;
-        let set = read_item(&item, account, normaliser)?;
-        if !seen.insert(set.jid.clone()) {
+        let edit = ItemEdit::read(&item, account, normaliser)?;
+        if !seen.insert(edit.jid.clone()) {
             return Err(wrong("a roster set may hold only one <item/> for a contact"));
         }
-        sets.push(set);
+        edits.push(edit);
     }
-    Ok(sets)
-}
-
-fn read_item<T: Element>(item: &T, account: &str, normaliser: &dyn Normaliser) -> Result<ItemSet, Denial> {
-    let wrong = |text: &str| Denial::bad_request("R4", text);
-    let jid = item
-        .attribute("jid")
-        .ok_or_else(|| wrong("an <item/> has no jid"))?;
-    let jid = Address::normalise(&jid, normaliser).ok_or_else(|| {
-        Denial::new(
-            ErrorType::Modify,
-            Condition::JidMalformed,
-            "R4",
-            "the jid of an <item/> is no valid JID",
-        )
-    })?;
-    if !jid.is_bare() {
-        return Err(wrong(
-            "the jid of an <item/> has a resource; contacts are bare JIDs",
-        ));
-    }
-    if jid.as_str() == account {
-        return Err(Denial::new(
-            ErrorType::Cancel,
-            Condition::NotAllowed,
-            "R4",
-            "an account cannot be a contact of itself",
-        ));
-    }
-    let jid = jid.into_string();
-    let subscription = match item.attribute("subscription").as_deref() {
-        None => None,
-        Some("remove") => {
-            return Ok(ItemSet {
-                jid,
-                wish: Wish::Remove,
-            });
-        }
-        Some(value) => Some(
-            Subscription::parse(value)
-                .ok_or_else(|| wrong("subscription has to be none, to, from, both or remove"))?,
-        ),
-    };
-    let ask = match item.attribute("ask").as_deref() {
-        None => None,
-        Some("subscribe") => Some(true),
-        Some(_) => return Err(wrong("ask has to be subscribe")),
-    };
-    let approved = match item.attribute("approved").as_deref() {
-        None => None,
-        Some("true" | "1") => Some(true),
-        Some("false" | "0") => Some(false),
-        Some(_) => return Err(wrong("approved has to be true or false")),
-    };
-    let mut groups = BTreeSet::new();
-    for index in 0..item.child_count() {
-        let group = item
-            .child(index)
-            .filter(|child| child.is("group", ns::ROSTER) && child.child_count() == 0)
-            .ok_or_else(|| wrong("an <item/> may hold nothing but <group/> elements with plain text"))?;
-        let name = group.text();
-        if name.is_empty() {
-            return Err(Denial::new(
-                ErrorType::Modify,
-                Condition::NotAcceptable,
-                "R4",
-                "a <group/> has no name",
-            ));
-        }
-        groups.insert(name);
-    }
-    let wish = Wish::Put {
-        subscription,
-        ask,
-        approved,
-        name: item.attribute("name"),
-        groups,
-    };
-    Ok(ItemSet { jid, wish })
+    Ok(edits)
 }
 
 /// Returns the changes that a set makes, given the items there are now. An item that would stay as it
 /// is, is left out, unless storage does not hold it yet: an acknowledged item is a stored one (R11). One
-/// impossible wish refuses them all (R2).
+/// impossible edit refuses them all (R2).
 pub fn plan(
-    sets: Vec<ItemSet>,
+    edits: Vec<ItemEdit>,
     mut current: impl FnMut(&str) -> Option<Current>,
 ) -> Result<Vec<Change>, Denial> {
-    let mut changes = Vec::with_capacity(sets.len());
-    for ItemSet { jid, wish } in sets {
+    let mut changes = Vec::with_capacity(edits.len());
+    for ItemEdit { jid, edit } in edits {
         let (before, is_stored) = match current(&jid) {
             Some(current) => (Some(current.item), current.is_stored),
             None => (None, true),
         };
-        let after = match wish {
-            Wish::Remove if before.is_none() => {
+        let after = match edit {
+            Edit::Remove if before.is_none() => {
                 return Err(Denial::new(
                     ErrorType::Cancel,
                     Condition::ItemNotFound,
@@ -318,8 +139,8 @@ pub fn plan(
                     format!("{jid} is not in the roster"),
                 ));
             }
-            Wish::Remove => None,
-            Wish::Put {
+            Edit::Remove => None,
+            Edit::Put {
                 subscription,
                 ask,
                 approved,

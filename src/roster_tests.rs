@@ -5,6 +5,7 @@ use crate::address::CrateNormaliser;
 use crate::matrix::{Grant, Scope};
 use crate::permission::Access;
 use minidom::Element as Xml;
+use std::collections::BTreeSet;
 
 const JULIET: &str = "juliet@capulet.lit";
 
@@ -14,13 +15,13 @@ fn query(items: &str) -> Xml {
         .unwrap()
 }
 
-fn read(query: &Xml) -> Result<Vec<ItemSet>, Denial> {
+fn read(query: &Xml) -> Result<Vec<ItemEdit>, Denial> {
     read_set(&query, JULIET, &CrateNormaliser)
 }
 
 fn planned(items: &str, current: &[(&str, Item)]) -> Result<Vec<Change>, Denial> {
-    let sets = read(&query(items))?;
-    plan(sets, |jid| {
+    let edits = read(&query(items))?;
+    plan(edits, |jid| {
         current
             .iter()
             .find(|(key, _)| *key == jid)
@@ -290,9 +291,9 @@ fn r11_a_contact_that_is_not_stored_is_a_change_even_as_it_is() {
         ..Item::default()
     };
     let set = |is_stored| {
-        let sets = read(&query("<item jid='a@b' name='N'/>")).unwrap();
+        let edits = read(&query("<item jid='a@b' name='N'/>")).unwrap();
         let item = given.clone();
-        plan(sets, |_| {
+        plan(edits, |_| {
             Some(Current {
                 item: item.clone(),
                 is_stored,

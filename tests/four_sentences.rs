@@ -816,8 +816,8 @@ fn the_order_of_items_does_not_change_what_a_roster_set_does() {
                     "<query xmlns='jabber:iq:roster'>{}</query>",
                     texts.concat()
                 ));
-                let sets = roster::read_set(&query, "juliet@capulet.lit", &CrateNormaliser);
-                let mut changes = roster::plan(sets?, |_| None)?;
+                let edits = roster::read_set(&query, "juliet@capulet.lit", &CrateNormaliser);
+                let mut changes = roster::plan(edits?, |_| None)?;
                 changes.sort_by(|a, b| a.jid.cmp(&b.jid));
                 Ok::<_, Denial>(changes)
             };

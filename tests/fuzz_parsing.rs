@@ -17,11 +17,11 @@ use minidom::rxml::{Namespace, NcName};
 use privilege_native::address::{Address, CrateNormaliser, Normaliser};
 use privilege_native::element::Element;
 use privilege_native::envelope;
+use privilege_native::item::Edit;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::request::{Request, Sender};
-use privilege_native::roster::{self, Wish};
-use privilege_native::{iq, message, ns};
+use privilege_native::{iq, message, ns, roster};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
@@ -401,34 +401,34 @@ fn hold(stanza: &Xml, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCas
         }
     }
     for query in std::iter::once(stanza).chain(stanza.children()) {
-        if let Ok(sets) = roster::read_set(&query, JULIET, normaliser) {
+        if let Ok(edits) = roster::read_set(&query, JULIET, normaliser) {
             one_more(&allowed.sets);
-            prop_assert_eq!(sets.len(), query.children().count());
-            for (index, set) in sets.iter().enumerate() {
-                let contact = Address::from_normalised(set.jid.as_str());
+            prop_assert_eq!(edits.len(), query.children().count());
+            for (index, item) in edits.iter().enumerate() {
+                let contact = Address::from_normalised(item.jid.as_str());
                 prop_assert!(
-                    contact.is_some_and(|jid| jid.is_bare()) && set.jid != JULIET,
+                    contact.is_some_and(|jid| jid.is_bare()) && item.jid != JULIET,
                     "{:?}",
-                    set
+                    item
                 );
-                prop_assert!(sets.iter().take(index).all(|other| other.jid != set.jid));
-                if let Wish::Put { groups, .. } = &set.wish {
+                prop_assert!(edits.iter().take(index).all(|other| other.jid != item.jid));
+                if let Edit::Put { groups, .. } = &item.edit {
                     prop_assert!(groups.iter().all(|group| !group.is_empty()));
                 }
             }
             // What is planned for an empty roster is planned once.
-            let changes = roster::plan(sets.clone(), |_| None);
-            let removes = sets.iter().any(|set| set.wish == Wish::Remove);
+            let changes = roster::plan(edits.clone(), |_| None);
+            let removes = edits.iter().any(|item| item.edit == Edit::Remove);
             prop_assert_eq!(
                 changes.as_ref().map(Vec::len).ok(),
-                (!removes).then_some(sets.len())
+                (!removes).then_some(edits.len())
             );
             if let Ok(changes) = changes {
                 let find = |jid: &str| {
                     let change = changes.iter().find(|change| change.jid == jid)?;
                     change.item.clone().map(roster::Current::from)
                 };
-                prop_assert_eq!(roster::plan(sets, find), Ok(vec![]));
+                prop_assert_eq!(roster::plan(edits, find), Ok(vec![]));
             }
         }
     }

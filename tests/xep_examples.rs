@@ -13,12 +13,12 @@ use minidom::Element;
 use privilege_native::address::CrateNormaliser;
 use privilege_native::config::{self, Value};
 use privilege_native::denial::{Condition, Denial, ErrorType};
+use privilege_native::item::{Item, Subscription};
 use privilege_native::ledger::{Answer, Entry, Ledger};
 use privilege_native::matrix::PermissionMatrix;
 use privilege_native::permission::IqType;
 use privilege_native::presence::{self, Occasion};
 use privilege_native::request::{Permit, Request, Sender};
-use privilege_native::roster::{Item, Subscription};
 use privilege_native::wire::advert;
 use privilege_native::wire::roster::{IqHead, RosterWriter};
 use privilege_native::{iq, message, roster};
@@ -170,8 +170,8 @@ fn r2_the_entity_adds_an_item_and_removes_it() {
     let planned = |set: &str, now: Option<Item>| {
         let request = stanza(set);
         let query = request.get_child("query", "jabber:iq:roster").unwrap();
-        let sets = roster::read_set(&query, JULIET, &CrateNormaliser).unwrap();
-        roster::plan(sets, |_| now.clone().map(roster::Current::from)).unwrap()
+        let edits = roster::read_set(&query, JULIET, &CrateNormaliser).unwrap();
+        roster::plan(edits, |_| now.clone().map(roster::Current::from)).unwrap()
     };
     let added = planned(
         "<iq id='roster2' from='pubsub.capulet.lit' to='juliet@capulet.lit' type='set'><query xmlns='jabber:iq:roster'>\

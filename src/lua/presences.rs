@@ -8,7 +8,8 @@ use mlua::prelude::*;
 use super::convert;
 use super::keys::Keys;
 use super::stanza::{owned, string};
-use crate::memory::{Fingerprint, Fingerprinter, Memory, Sender};
+use crate::fingerprint::{Fingerprint, Fingerprinter, Sender};
+use crate::memory::Memory;
 use crate::ns;
 use crate::viewers::{Number, SharedMemory};
 

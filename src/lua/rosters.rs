@@ -7,7 +7,8 @@ use mlua::prelude::*;
 
 use super::keys::Keys;
 use super::stanza::{owned, string};
-use crate::roster::{Change, Current, Item, Subscription};
+use crate::item::{Item, Subscription};
+use crate::roster::{Change, Current};
 use crate::wire::roster::RosterWriter;
 
 /// The visible part of a stored item (R8).

@@ -1,8 +1,8 @@
 //! Roster results and pushes as text (R1, R7, R9).
 
 use super::xml::Writer;
+use crate::item::Item;
 use crate::ns;
-use crate::roster::Item;
 
 /// The addresses and the id of an IQ we write.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,8 @@ pub(super) fn open_iq(out: &mut Writer, head: &IqHead<'_>) {
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
-    use crate::roster::{Change, Subscription, plan, read_set};
+    use crate::item::Subscription;
+    use crate::roster::{Change, plan, read_set};
     use minidom::Element as Xml;
     use proptest::prelude::*;
     use std::collections::HashSet;
@@ -202,8 +203,8 @@ mod tests {
 
             let unique: HashSet<&String> = items.iter().map(|(jid, _)| jid).collect();
             if unique.len() == items.len() && items.iter().all(|(_, item)| item.is_some()) && !items.is_empty() {
-                let sets = read_set(&query, "nobody@x", &CrateNormaliser).unwrap();
-                let changes = plan(sets, |_| None).unwrap();
+                let edits = read_set(&query, "nobody@x", &CrateNormaliser).unwrap();
+                let changes = plan(edits, |_| None).unwrap();
                 let wanted: Vec<Change> = items
                     .into_iter()
                     .map(|(jid, item)| Change {
