@@ -9,10 +9,10 @@ mod common;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use common::{AsWritten, ENTITY, HOST, JULIET, SENDER, TestServer};
+use common::{AsWritten, CrateNormaliser, ENTITY, HOST, JULIET, SENDER, TestServer};
 use criterion::{BatchSize, Criterion, Throughput};
 use minidom::Element;
-use privilege_native::address::{CrateNormaliser, Normaliser};
+use privilege_native::address::Normaliser;
 use privilege_native::config::{self, Value};
 use privilege_native::fingerprint::{Fingerprint, Fingerprinter};
 use privilege_native::item::{Item, Subscription};

@@ -1,9 +1,8 @@
 //! Addresses: normalised once, judged in that form, forwarded in that form (M5).
 //!
-//! The normaliser of record is the server's own, because its result is what the server routes and
-//! stores by. The `jid` crate stands in for it where there is no server (tests, benchmarks) and
-//! double-checks the keys of the configuration; its tables are stricter than the server's, so it is
-//! never the reason to refuse an account or a contact.
+//! The server normalises by its own rules, because it routes and stores by the result. The crate `jid` only checks
+//! the keys of the configuration a second time, see [`is_ambiguous`]. Its tables are stricter than those of the
+//! server, so it is never the reason to refuse an account or a contact.
 
 use jid::Jid;
 
@@ -15,33 +14,6 @@ pub trait Normaliser {
     fn jid(&self, raw: &str) -> Option<String>;
     /// The normalised localpart, or `None` where `raw` is no localpart.
     fn username(&self, raw: &str) -> Option<String>;
-}
-
-/// Normalises with the `jid` crate: for tests, benchmarks and whatever else runs without a server.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CrateNormaliser;
-
-impl Normaliser for CrateNormaliser {
-    fn jid(&self, raw: &str) -> Option<String> {
-        let jid = Jid::new(raw).ok()?;
-        // Put together from its parts: the crate may keep the original text beside parts that it
-        // read differently, as with a trailing dot after the domain.
-        let mut text = String::with_capacity(raw.len());
-        if let Some(node) = jid.node() {
-            text.push_str(node.as_str());
-            text.push('@');
-        }
-        text.push_str(jid.domain().as_str());
-        if let Some(resource) = jid.resource() {
-            text.push('/');
-            text.push_str(resource.as_str());
-        }
-        Some(text)
-    }
-
-    fn username(&self, raw: &str) -> Option<String> {
-        jid::NodePart::new(raw).ok().map(|node| node.as_str().to_owned())
-    }
 }
 
 /// Whether two careful readers can read two different hosts out of a normalised address.
@@ -173,6 +145,13 @@ fn is_plain(raw: &str) -> bool {
     let resource_is_plain = !resource.is_empty() && resource.bytes().all(|byte| byte.is_ascii_graphic());
     label > 0 && !bare.ends_with('-') && resource_is_plain
 }
+
+/// The rules of the crate `jid`, for tests that have no server.
+#[cfg(test)]
+#[path = "../tests/common/normaliser.rs"]
+mod normaliser;
+#[cfg(test)]
+pub(crate) use normaliser::CrateNormaliser;
 
 #[cfg(test)]
 mod tests {

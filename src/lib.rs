@@ -7,15 +7,14 @@
 //! presence and what each has been told. A judgement is a value: a [`request::Permit`], or a [`denial::Denial`].
 //!
 //! ```
-//! use privilege_native::address::CrateNormaliser;
 //! use privilege_native::config::{self, Value};
 //! use privilege_native::message;
 //! use privilege_native::request::{Request, Sender};
 //! # use privilege_native::address::Normaliser;
 //! # struct Server;
 //! # impl Normaliser for Server {
-//! #     fn jid(&self, raw: &str) -> Option<String> { CrateNormaliser.jid(raw) }
-//! #     fn username(&self, raw: &str) -> Option<String> { CrateNormaliser.username(raw) }
+//! #     fn jid(&self, raw: &str) -> Option<String> { Some(raw.to_lowercase()) }
+//! #     fn username(&self, raw: &str) -> Option<String> { Some(raw.to_lowercase()) }
 //! # }
 //! # impl config::Server for Server {
 //! #     fn serves(&self, _: &str) -> bool { true }
@@ -35,7 +34,7 @@
 //! let sender = Sender {
 //!     session_type: "component", host: "gateway.lit", username: None, from: "gateway.lit", acting: false,
 //! };
-//! let request = Request { sender, stanza: &stanza, normaliser: &CrateNormaliser };
+//! let request = Request { sender, stanza: &stanza, normaliser: &Server };
 //! let denial = message::judge(&matrix, &request).unwrap_err();
 //! assert_eq!(denial.condition.as_str(), "forbidden");
 //! println!("{}", denial.text); // the "from" of the forwarded message has to be the bare JID of an account of capulet.lit ...

@@ -14,11 +14,14 @@
     reason = "a helper that cannot build its case has to fail the test"
 )]
 
+mod common;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::CrateNormaliser;
 use minidom::Element;
-use privilege_native::address::{CrateNormaliser, Normaliser};
+use privilege_native::address::Normaliser;
 use privilege_native::administration::Domain;
 use privilege_native::denial::Denial;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope};

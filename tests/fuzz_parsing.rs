@@ -11,10 +11,10 @@ mod common;
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use common::{AsWritten, ENTITY, HOST, JULIET, SENDER};
+use common::{AsWritten, CrateNormaliser, ENTITY, HOST, JULIET, SENDER};
 use minidom::Element as Xml;
 use minidom::rxml::{Namespace, NcName};
-use privilege_native::address::{Address, CrateNormaliser, Normaliser};
+use privilege_native::address::{Address, Normaliser};
 use privilege_native::element::Element;
 use privilege_native::envelope;
 use privilege_native::item::Edit;

@@ -8,9 +8,8 @@
 
 mod common;
 
-use common::{ENTITY, HOST, JULIET, SENDER, TestServer};
+use common::{CrateNormaliser, ENTITY, HOST, JULIET, SENDER, TestServer};
 use minidom::Element;
-use privilege_native::address::CrateNormaliser;
 use privilege_native::config::{self, Value};
 use privilege_native::denial::{Condition, Denial, ErrorType};
 use privilege_native::item::{Item, Subscription};

@@ -2,9 +2,13 @@
 //! no server.
 #![allow(dead_code, unreachable_pub, reason = "each of them takes what it needs")]
 
-use privilege_native::address::{CrateNormaliser, Normaliser};
+mod normaliser;
+
+use privilege_native::address::Normaliser;
 use privilege_native::config::Server;
 use privilege_native::request::Sender;
+
+pub use normaliser::CrateNormaliser;
 
 /// The granting host.
 pub const HOST: &str = "capulet.lit";
