@@ -38,9 +38,27 @@ pub struct Change {
     pub jid: String,
     /// The item as it is to be; `None` for a removal.
     pub item: Option<Item>,
-    /// Whether the account is to be told the contact's presence and was not before. Only the contact can
-    /// give that: see [`agree`] (R10).
+    /// Whether the account is told the contact's presence afterwards and was not before. Only the contact can
+    /// give that, see [`agree`] (R10).
     pub gains_to: bool,
+    /// Whether a subscription request of the contact that waits for the account is settled: the contact is removed,
+    /// or is told the account's presence from now on (R2; RFC 6121 section 3.1).
+    pub settles_request: bool,
+}
+
+impl Change {
+    /// The change of the item of `jid` from `before` to `after`; `None` where there is no item.
+    fn new(jid: String, before: Option<&Item>, after: Option<Item>) -> Change {
+        let tells = |item: Option<&Item>| item.is_some_and(|item| item.subscription.includes_to());
+        Change {
+            jid,
+            gains_to: tells(after.as_ref()) && !tells(before),
+            settles_request: after
+                .as_ref()
+                .is_none_or(|item| item.subscription.includes_from()),
+            item: after,
+        }
+    }
 }
 
 /// Judges a roster request. The type of the stanza says whether it is a get or a set.
@@ -164,13 +182,7 @@ pub fn plan(
             }
         };
         if after != before || !is_stored {
-            let includes_to =
-                |item: &Option<Item>| item.as_ref().is_some_and(|item| item.subscription.includes_to());
-            changes.push(Change {
-                gains_to: includes_to(&after) && !includes_to(&before),
-                jid,
-                item: after,
-            });
+            changes.push(Change::new(jid, before.as_ref(), after));
         }
     }
     Ok(changes)
@@ -196,15 +208,12 @@ pub fn agree(
     let mirrored = wanted.mirrored();
     if may_set && before != mirrored {
         let old = theirs.cloned().unwrap_or_default();
-        return Ok(Some(Change {
-            jid: account.to_owned(),
-            gains_to: mirrored.includes_to() && !before.includes_to(),
-            item: Some(Item {
-                subscription: mirrored,
-                ask: old.ask && !mirrored.includes_to(),
-                ..old
-            }),
-        }));
+        let item = Item {
+            subscription: mirrored,
+            ask: old.ask && !mirrored.includes_to(),
+            ..old
+        };
+        return Ok(Some(Change::new(account.to_owned(), theirs, Some(item))));
     }
     if before.includes_from() {
         return Ok(None);

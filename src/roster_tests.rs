@@ -340,6 +340,39 @@ fn r10_only_a_change_that_adds_to_gains_it() {
 }
 
 #[test]
+fn r2_a_contact_that_is_removed_or_told_presence_asks_no_more() {
+    for before in [None].into_iter().chain(STATES.map(Some)) {
+        let now: Vec<(&str, Item)> = before
+            .map(|state| ("a@b", subscribed(state)))
+            .into_iter()
+            .collect();
+        for after in STATES {
+            let items = format!("<item jid='a@b' name='new' subscription='{}'/>", after.as_str());
+            let changes = planned(&items, &now).unwrap();
+            assert_eq!(
+                changes[0].settles_request,
+                matches!(after, Subscription::From | Subscription::Both),
+                "{before:?} {after:?}"
+            );
+        }
+        if before.is_some() {
+            let removed = planned("<item jid='a@b' subscription='remove'/>", &now).unwrap();
+            assert!(removed[0].settles_request && !removed[0].gains_to);
+        }
+    }
+    // A change of something else settles it as well, if the contact is told presence.
+    let both = [("a@b", subscribed(Subscription::Both))];
+    assert!(planned("<item jid='a@b' name='new'/>", &both).unwrap()[0].settles_request);
+    let to = [("a@b", subscribed(Subscription::To))];
+    assert!(!planned("<item jid='a@b' name='new'/>", &to).unwrap()[0].settles_request);
+    // The same for the roster of a contact that is made to agree.
+    for wanted in [Subscription::To, Subscription::Both] {
+        let change = agree(JULIET, "nurse@capulet.lit", wanted, None, true).unwrap();
+        assert!(change.unwrap().settles_request, "{wanted:?}");
+    }
+}
+
+#[test]
 fn r10_a_contact_has_to_agree() {
     for theirs in STATES {
         for wanted in [Subscription::To, Subscription::Both] {

@@ -148,11 +148,18 @@ pub(super) fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
     Ok(list)
 }
 
-/// Returns one change as a table: `{ jid =, remove = true }`, or `{ jid =, gains_to =, subscription =,
-/// ask =, approved =, name =, groups = { [group] = true } }`.
-pub(super) fn change(lua: &Lua, Change { jid, item, gains_to }: Change) -> LuaResult<LuaTable> {
+/// Returns one change as a table: `{ jid =, settles_request =, remove = true }`, or `{ jid =, settles_request =,
+/// gains_to =, subscription =, ask =, approved =, name =, groups = { [group] = true } }`.
+pub(super) fn change(lua: &Lua, planned: Change) -> LuaResult<LuaTable> {
+    let Change {
+        jid,
+        item,
+        gains_to,
+        settles_request,
+    } = planned;
     let entry = lua.create_table()?;
     entry.raw_set("jid", jid)?;
+    entry.raw_set("settles_request", settles_request.then_some(true))?;
     match item {
         None => entry.raw_set("remove", true)?,
         Some(item) => {

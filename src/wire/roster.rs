@@ -210,6 +210,7 @@ mod tests {
                     .map(|(jid, item)| Change {
                         jid,
                         gains_to: item.as_ref().is_some_and(|item| item.subscription.includes_to()),
+                        settles_request: item.as_ref().is_none_or(|item| item.subscription.includes_from()),
                         item: item.map(|item| Item { ask: item.ask && !item.subscription.includes_to(), ..item }),
                     })
                     .collect();
