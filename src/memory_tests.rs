@@ -377,7 +377,7 @@ proptest! {
     ) {
         let most = if roomy { 4096 } else { 8 };
         let hosts = if few_hosts { 8 } else { HOSTS };
-        let exact = roomy && few_hosts;
+        let mut roomy = roomy;
         let mut memory = Memory::new(most);
         let mut twin = Twin::default();
         let shown = grant(ROSTER, None);
@@ -404,7 +404,7 @@ proptest! {
                         .is_none_or(|told| told.print != print || told.hosts.is_empty());
                     let tells = memory.knowledge(print, known_hosts[host]) == Knowledge::News;
                     prop_assert!(tells || !news, "a change was kept back");
-                    if exact {
+                    if roomy && few_hosts {
                         prop_assert_eq!(tells, news);
                     }
                     memory.learn(print, known_hosts[host]);
@@ -421,6 +421,9 @@ proptest! {
                     if let Some(told) = twin.0.get_mut(&(contact, resource)) {
                         told.hosts.insert(host);
                     }
+                    // By the chance of their hashes, many senders may share a bucket. Then one is evicted.
+                    let is_evicted = memory.len() < twin.0.len();
+                    roomy &= !(is_evicted && memory.table.is_full_around(print.sender()));
                 }
                 Step::Narrow(host) => {
                     let host = host % hosts;
@@ -444,7 +447,7 @@ proptest! {
                     let expected = !twin.unfounded(contact).is_empty();
                     // What was forgotten and told again has lost the marks of other hosts.
                     prop_assert!(expected || !left || !roomy);
-                    if exact {
+                    if roomy && few_hosts {
                         prop_assert_eq!(left, expected);
                     }
                     if left || expected {
@@ -466,7 +469,7 @@ proptest! {
                     let expected = twin.unfounded(contact).iter().any(|resource| *resource != present);
                     // What was forgotten and told again has lost the marks of other hosts.
                     prop_assert!(expected || !left || !roomy);
-                    if exact {
+                    if roomy && few_hosts {
                         prop_assert_eq!(left, expected);
                     }
                     if left || expected {
@@ -477,6 +480,7 @@ proptest! {
             }
             prop_assert_eq!(count(&memory), memory.table.counted());
             prop_assert!(memory.len() <= twin.0.len());
+            prop_assert!(memory.len() == twin.0.len() || !(roomy && few_hosts));
         }
     }
 }

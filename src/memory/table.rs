@@ -224,6 +224,12 @@ impl Table {
         (self.len, self.unfounded)
     }
 
+    /// Whether the bucket of a sender has no empty place.
+    pub(super) fn is_full_around(&self, sender: Sender) -> bool {
+        let bucket = self.buckets.get(self.place(sender));
+        bucket.is_some_and(|bucket| bucket.iter().all(Option::is_some))
+    }
+
     /// The size of the table in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.buckets.capacity() * size_of::<Bucket>()
