@@ -123,15 +123,14 @@ mod tests {
     use crate::denial::Condition;
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
-    use crate::request::Sender;
+    use crate::request::{Sender, Session};
     use minidom::Element as Xml;
 
     const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 
     const SENDER: Sender<'static> = Sender {
-        session_type: "component",
+        session: Session::Component,
         host: "pubsub.capulet.lit",
-        username: None,
         from: "pubsub.capulet.lit",
         acting: false,
     };

@@ -9,7 +9,7 @@
 //! ```
 //! use privilege_native::config::{self, Value};
 //! use privilege_native::message;
-//! use privilege_native::request::{Request, Sender};
+//! use privilege_native::request::{Request, Sender, Session};
 //! # use privilege_native::address::Normaliser;
 //! # struct Server;
 //! # impl Normaliser for Server {
@@ -32,7 +32,7 @@
 //!     <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='romeo@montague.lit' to='a@b.lit'/>\
 //!     </forwarded></privilege></message>".parse().unwrap();
 //! let sender = Sender {
-//!     session_type: "component", host: "gateway.lit", username: None, from: "gateway.lit", acting: false,
+//!     session: Session::Component, host: "gateway.lit", from: "gateway.lit", acting: false,
 //! };
 //! let request = Request { sender, stanza: &stanza, normaliser: &Server };
 //! let denial = message::judge(&matrix, &request).unwrap_err();

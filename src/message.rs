@@ -88,7 +88,7 @@ mod tests {
     use crate::address::CrateNormaliser;
     use crate::denial::Condition;
     use crate::matrix::{Grant, Scope};
-    use crate::request::Sender;
+    use crate::request::{Sender, Session};
     use minidom::Element as Xml;
 
     fn matrix(grant: Grant) -> PermissionMatrix {
@@ -109,9 +109,8 @@ mod tests {
     }
 
     const SENDER: Sender<'static> = Sender {
-        session_type: "component",
+        session: Session::Component,
         host: "pubsub.capulet.lit",
-        username: None,
         from: "pubsub.capulet.lit",
         acting: false,
     };

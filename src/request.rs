@@ -9,15 +9,38 @@ use crate::element::Element;
 use crate::matrix::{Grant, PermissionMatrix};
 use crate::permission::IqType;
 
+/// The kind of session that a stanza came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session<'a> {
+    /// An external component.
+    Component,
+    /// A client that has logged in.
+    Client {
+        /// The account that it has logged in to.
+        username: &'a str,
+    },
+    /// Any other session. Its stanzas are never those of an entity.
+    Other,
+}
+
+impl<'a> Session<'a> {
+    /// The session with this `type`, as the server names it, and this `username`, which only a client has.
+    pub fn new(kind: &str, username: Option<&'a str>) -> Session<'a> {
+        match (kind, username) {
+            ("component", _) => Session::Component,
+            ("c2s", Some(username)) => Session::Client { username },
+            _ => Session::Other,
+        }
+    }
+}
+
 /// Who sent a stanza, as the server vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender<'a> {
-    /// The type of the session it came in on: `component`, `c2s`, or another, which is nobody.
-    pub session_type: &'a str,
+    /// The session it came in on.
+    pub session: Session<'a>,
     /// The host of that session.
     pub host: &'a str,
-    /// The username of that session, for `c2s`.
-    pub username: Option<&'a str>,
     /// The normalised `from` of the stanza.
     pub from: &'a str,
     /// Whether this is itself a stanza sent in the name of an account (M6).
@@ -34,16 +57,14 @@ impl Sender<'_> {
         if self.acting {
             return None;
         }
-        match (self.session_type, self.username) {
-            ("component", _) if self.from == self.host => Some(self.from),
-            ("c2s", Some(username)) => {
-                let from = address::bare(self.from);
-                match from.split_once('@') {
-                    Some((node, domain)) if node == username && domain == self.host => Some(from),
-                    _ => None,
-                }
+        match self.session {
+            Session::Component => Some(self.from).filter(|from| *from == self.host),
+            Session::Client { username } => {
+                let bare = address::bare(self.from);
+                let is_own = bare.split_once('@') == Some((username, self.host));
+                is_own.then_some(bare)
             }
-            _ => None,
+            Session::Other => None,
         }
     }
 
@@ -67,11 +88,11 @@ pub struct Request<'a, T> {
 impl<T: Element> Request<'_, T> {
     /// Whom the stanza is for: its `to`. The server takes that away where it is the sender's own bare JID.
     pub fn to(&self) -> String {
-        let own = || {
-            let username = self.sender.username?;
-            Some(format!("{username}@{}", self.sender.host))
+        let own = || match self.sender.session {
+            Session::Client { username } => format!("{username}@{}", self.sender.host),
+            Session::Component | Session::Other => String::new(),
         };
-        self.stanza.attribute("to").or_else(own).unwrap_or_default()
+        self.stanza.attribute("to").unwrap_or_else(own)
     }
 
     /// The type of an IQ request; `None` for any other stanza.
@@ -167,5 +188,78 @@ impl<T> Permit<T> {
             unless_administrator_of: self.unless_administrator_of,
             inner_id: self.inner_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component<'a>(host: &'a str, from: &'a str) -> Sender<'a> {
+        Sender {
+            session: Session::Component,
+            host,
+            from,
+            acting: false,
+        }
+    }
+
+    #[test]
+    fn a_component_is_an_entity_under_its_own_name_only() {
+        assert_eq!(
+            component("gateway.lit", "gateway.lit").entity(),
+            Some("gateway.lit")
+        );
+        assert_eq!(component("gateway.lit", "gateway.lit/res").entity(), None);
+        assert_eq!(component("gateway.lit", "mallory@gateway.lit").entity(), None);
+        assert_eq!(component("gateway.lit", "capulet.lit").entity(), None);
+    }
+
+    #[test]
+    fn an_account_is_an_entity_on_its_own_session_only() {
+        let mut sender = Sender {
+            session: Session::Client { username: "bot" },
+            host: "capulet.lit",
+            from: "bot@capulet.lit/x",
+            acting: false,
+        };
+        assert_eq!(sender.entity(), Some("bot@capulet.lit"));
+        sender.from = "juliet@capulet.lit/x";
+        assert_eq!(sender.entity(), None);
+        sender.from = "bot@montague.lit";
+        assert_eq!(sender.entity(), None);
+        for other in ["s2sin", "s2sout", "local", "component_unauthed", ""] {
+            let sender = Sender {
+                session: Session::new(other, Some("bot")),
+                from: "bot@capulet.lit/x",
+                ..sender
+            };
+            assert_eq!(sender.entity(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_a_component_has_a_domain_of_its_own() {
+        let gateway = component("gateway.lit", "gateway.lit");
+        assert_eq!(gateway.own_domain(), Some("gateway.lit"));
+        assert_eq!(
+            component("gateway.lit", "somebody@gateway.lit").own_domain(),
+            None
+        );
+        let bot = Sender {
+            session: Session::Client { username: "bot" },
+            from: "bot@gateway.lit/x",
+            ..gateway
+        };
+        assert_eq!((bot.entity(), bot.own_domain()), (Some("bot@gateway.lit"), None));
+    }
+
+    #[test]
+    fn m6_a_stanza_sent_for_an_account_has_no_privilege_of_its_own() {
+        let sender = Sender {
+            acting: true,
+            ..component("gateway.lit", "gateway.lit")
+        };
+        assert_eq!(sender.entity(), None);
     }
 }

@@ -196,12 +196,11 @@ fn r2_one_bad_item_refuses_all() {
     );
 }
 
-use crate::request::Sender;
+use crate::request::{Sender, Session};
 
 const SENDER: Sender<'static> = Sender {
-    session_type: "component",
+    session: Session::Component,
     host: "pubsub.capulet.lit",
-    username: None,
     from: "pubsub.capulet.lit",
     acting: false,
 };

@@ -27,7 +27,7 @@ use privilege_native::denial::Denial;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess, Protocol};
 use privilege_native::presence::Occasion;
-use privilege_native::request::{Permit, Request, Sender};
+use privilege_native::request::{Permit, Request, Sender, Session};
 use privilege_native::{iq, message, ns, presence, roster};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
@@ -88,9 +88,8 @@ impl Who {
 
     fn sender(&self) -> Sender<'_> {
         Sender {
-            session_type: self.session_type,
+            session: Session::new(self.session_type, self.username.as_deref()),
             host: &self.host,
-            username: self.username.as_deref(),
             from: &self.from,
             acting: self.acting,
         }

@@ -9,7 +9,7 @@ use mlua::prelude::*;
 use super::keys::Keys;
 use crate::element::Element;
 use crate::ns;
-use crate::request::Sender;
+use crate::request::{Sender, Session};
 
 /// One element of a stanza: a table with `name`, `attr` and `tags`.
 ///
@@ -176,9 +176,8 @@ impl Origin {
 
     pub(super) fn sender(&self) -> Sender<'_> {
         Sender {
-            session_type: &self.session_type,
+            session: Session::new(&self.session_type, self.username.as_deref()),
             host: &self.host,
-            username: self.username.as_deref(),
             from: &self.from,
             acting: self.acting,
         }

@@ -6,7 +6,7 @@ mod normaliser;
 
 use privilege_native::address::Normaliser;
 use privilege_native::config::Server;
-use privilege_native::request::Sender;
+use privilege_native::request::{Sender, Session};
 
 pub use normaliser::CrateNormaliser;
 
@@ -19,9 +19,8 @@ pub const JULIET: &str = "juliet@capulet.lit";
 
 /// The component, on its own connection and under its own name.
 pub const SENDER: Sender<'static> = Sender {
-    session_type: "component",
+    session: Session::Component,
     host: ENTITY,
-    username: None,
     from: ENTITY,
     acting: false,
 };
