@@ -1,7 +1,7 @@
-//! What the core costs by itself, without Lua and without a server: `make bench-core`.
+//! The cost of the core by itself, without Lua and without a server: `make bench-core`.
 //!
-//! Stanzas come out of XML text, so reading an envelope here is reading a `minidom::Element`; what
-//! reading the server's tables costs on top is measured from the other side, by `spec/bench/border.lua`.
+//! Stanzas are made from XML text, so an envelope is read from a `minidom::Element` here. The cost of reading the
+//! tables of the server is measured by `spec/bench/border.lua`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -177,7 +177,7 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     Ok(())
 }
 
-/// A presence of somebody, as full of information as presences are.
+/// The fingerprint of a presence of usual size.
 fn fingerprint(number: usize, status: &str) -> Fingerprint {
     let mut print = Fingerprinter::new(&format!("contact{number}@verona.lit/phone"), None);
     print.open("status", ns::CLIENT, &mut []);
@@ -237,7 +237,7 @@ fn ledger(c: &mut Criterion) {
     let mut now = 0;
     for number in 1..IN_FLIGHT {
         now += 1;
-        // The limit leaves room.
+        // The limit is higher than this.
         let _ = ledger.open(now, entry(number));
     }
     let mut group = c.benchmark_group("ledger with 10,000 in flight");
@@ -292,7 +292,7 @@ fn main() -> ExitCode {
     let mut criterion = Criterion::default().configure_from_args();
     let stanzas = judgements(&mut criterion).and_then(|()| rosters(&mut criterion));
     if let Err(error) = stanzas {
-        eprintln!("a stanza of the benchmark is no XML: {error}");
+        eprintln!("a stanza of the benchmark is not XML: {error}");
         return ExitCode::FAILURE;
     }
     presence(&mut criterion);

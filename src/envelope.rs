@@ -1,13 +1,13 @@
 //! The fixed-depth shape of a privileged stanza, as plain data (M4, Q2).
 //!
-//! Reads a known number of levels and never looks into a payload: how deep that goes is for its
-//! sender to choose, and native recursion over it would be a way to crash the server.
+//! A reader here looks at a known number of levels, and never into a payload. The sender chooses how deep a payload
+//! is, and native recursion over it would let the sender crash the server.
 
 use crate::denial::Denial;
 use crate::element::{Element, children};
 use crate::ns;
 
-/// What a privileged message says about itself.
+/// The addresses of the message inside a privileged message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageEnvelope {
     /// `from` of the forwarded message, as written.
@@ -16,10 +16,10 @@ pub struct MessageEnvelope {
     pub to: Option<String>,
 }
 
-/// What a privileged IQ says about itself.
+/// The attributes and the payload of the IQ inside a privileged IQ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IqEnvelope {
-    /// Namespace of the element inside `<privileged_iq/>`.
+    /// The namespace of the element inside `<privileged_iq/>`.
     pub namespace: String,
     /// `type` of the inner IQ, as written.
     pub kind: Option<String>,
@@ -27,9 +27,9 @@ pub struct IqEnvelope {
     pub from: Option<String>,
     /// `to` of the inner IQ, as written.
     pub to: Option<String>,
-    /// `id` of the inner IQ.
+    /// `id` of the inner IQ, as written.
     pub id: String,
-    /// Namespace of the payload.
+    /// The namespace of the payload.
     pub payload_namespace: String,
 }
 
@@ -39,15 +39,15 @@ fn is_privilege<T: Element>(element: &T) -> bool {
     is_ours && element.name() == "privilege"
 }
 
-/// Whether a message carries a privileged wrapper, well-formed or not.
+/// Whether a message carries a privileged wrapper, of the right shape or not.
 pub fn is_privileged_message<T: Element>(stanza: &T) -> bool {
     children(stanza).any(|child| is_privilege(&child))
 }
 
-/// Reads `<message><privilege><forwarded><message/>`; gives the envelope and the forwarded message.
+/// Reads `<message><privilege><forwarded><message/>`. Returns the envelope and the forwarded message.
 ///
-/// A `<delay/>` beside the forwarded message is allowed (M4). Anything else is `modify/bad-request`
-/// with a text that says what is wrong.
+/// A `<delay/>` beside the forwarded message is allowed. Anything else is denied with `modify/bad-request` and a text
+/// that says what is wrong (M4).
 pub fn read_message<T: Element>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> {
     let wrong = |text: &str| Denial::bad_request("M4", text);
     let mut wrappers = children(stanza).filter(is_privilege);
@@ -72,7 +72,8 @@ pub fn read_message<T: Element>(stanza: &T) -> Result<(MessageEnvelope, T), Deni
     Ok((envelope, inner))
 }
 
-/// The one `<message/>` inside a `<forwarded/>`, beside which a `<delay/>` may stand; otherwise what is wrong.
+/// Returns the one `<message/>` inside a `<forwarded/>`, or a text that says what is wrong. One `<delay/>` may stand
+/// beside the message.
 pub fn forwarded_message<T: Element>(forwarded: &T) -> Result<T, &'static str> {
     let (mut inner, mut delays) = (None, 0usize);
     for child in children(forwarded) {
@@ -92,10 +93,10 @@ pub fn forwarded_message<T: Element>(forwarded: &T) -> Result<T, &'static str> {
         .ok_or("<forwarded/> has to hold one <message xmlns='jabber:client'/>")
 }
 
-/// Reads `<iq><privileged_iq><iq/>`; gives the envelope and the inner IQ.
+/// Reads `<iq><privileged_iq><iq/>`. Returns the envelope and the inner IQ.
 ///
-/// The namespace of the inner IQ and its type are left for the judgement (Q1); what is counted here
-/// is Q2: one inner IQ, one payload, an id outside and inside.
+/// Anything but one inner IQ, one payload, and an id outside and inside is denied with `modify/bad-request` (Q2).
+/// The judgement checks the namespace and the type of the inner IQ (Q1).
 pub fn read_iq<T: Element>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
     let wrong = |text: &str| Denial::bad_request("Q2", text);
     if stanza.attribute("id").is_none() {

@@ -1,10 +1,10 @@
-//! What would speak with another's authority, and is refused in a privileged stanza (M8).
+//! Forgeries: content that speaks with the authority of somebody else is refused in a privileged stanza (M8).
 //!
-//! Some elements are believed because of who sends them: a component believes the host when it reads
-//! `<privilege/>` or `<delegation/>`, and a client believes its own account when it reads a carbon or a result
-//! out of the archive, or a push of its roster. An entity must not be able to make those.
+//! A reader believes some elements because of their sender. A component believes `<privilege/>` and `<delegation/>`
+//! of the host. A client believes carbons, results from the archive, and roster pushes of its own account. An entity
+//! must not be able to make those.
 //!
-//! Looks at the children of the message, and into a carbon at a fixed depth.
+//! The checks look at the children of a message, and into a carbon at a fixed depth.
 
 use crate::address::{self, Address, Normaliser};
 use crate::denial::{Condition, Denial, ErrorType};
@@ -13,7 +13,7 @@ use crate::envelope;
 use crate::ns;
 use crate::permission::IqType;
 
-/// Refuses a message of the host itself that grants or delegates something.
+/// Refuses a message of the host itself that grants or delegates something: `modify/not-acceptable` (M8).
 pub fn check_message_of_host<T: Element>(message: &T) -> Result<(), Denial> {
     for child in children(message) {
         let name = if child.namespace().starts_with(ns::PRIVILEGE_ANY) {
@@ -32,10 +32,11 @@ pub fn check_message_of_host<T: Element>(message: &T) -> Result<(), Denial> {
     Ok(())
 }
 
-/// Refuses a message of an account to itself that pretends to be the server's: one with a result out of the
-/// archive, or with a carbon, unless that is the copy of a message between the account and `own_domain`.
+/// Refuses a message of an account to itself that pretends to come from the server: `modify/not-acceptable` (M8).
 ///
-/// `account` is the bare JID of the account, `own_domain` the domain of the entity, if it has one.
+/// That is a message with a result from the archive, or with a carbon. One carbon is allowed if it is the copy of a
+/// message between the account and `own_domain`. `account` is the bare JID of the account; `own_domain` is the domain
+/// of the entity, if it has one.
 pub fn check_message_to_self<T: Element>(
     message: &T,
     account: &str,
@@ -62,8 +63,9 @@ pub fn check_message_to_self<T: Element>(
     Ok(())
 }
 
-/// Refuses a push to a client of the account: a set from the account's bare JID that says what the server has
-/// stored. `to` is the judged recipient.
+/// Refuses a set that a client of the account would take for a push of the server: `modify/not-acceptable` (M8).
+///
+/// `account` is the bare JID that the set comes from; `to` is the judged recipient.
 pub fn check_iq(
     payload_namespace: &str,
     kind: IqType,
@@ -87,12 +89,12 @@ fn is_of_archive<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::MAM_ANY)
 }
 
-/// Whether this is a carbon, in any version. `<private/>`, which is in the same namespace, is not one.
+/// Whether this is a carbon, in any version. `<private/>` is in the same namespace and is not a carbon.
 fn is_carbon<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::CARBONS_ANY) && matches!(child.name().as_str(), "sent" | "received")
 }
 
-/// Whether a carbon is the copy of a message between `account` and `domain`, and of nothing else.
+/// Whether a carbon is the copy of a message between `account` and `domain`, and holds nothing else.
 fn copies_message_with<T: Element>(
     carbon: &T,
     account: &str,
@@ -109,7 +111,7 @@ fn copies_message_with<T: Element>(
     else {
         return false;
     };
-    // What a client unwraps it may unwrap once more.
+    // A client that unwraps a copy may unwrap the content of the copy as well.
     if children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
         return false;
     }
@@ -299,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands where: a carbon that passes is one of a message with the own domain.
+        /// A carbon passes only if it is a copy of a message with the own domain.
         #[test]
         fn m8_a_carbon_that_passes_is_about_the_own_domain(
             direction in prop::sample::select(vec!["sent", "received", "private"]),

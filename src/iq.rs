@@ -13,8 +13,8 @@ use crate::request::{Permit, Request};
 
 /// Judges an IQ request that carries a `<privileged_iq/>`.
 ///
-/// Returns the permit with the inner IQ in it. A permit has conditions that only the server can check; where the
-/// account does not exist, [`no_account`] is the answer.
+/// Returns the permit with the inner IQ in it. Only the server can check the conditions of a permit. If the account
+/// does not exist, the answer is [`no_account`].
 pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let missing = || {
@@ -73,11 +73,11 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
     })
 }
 
-/// What an account must not administer if it is to send this payload (N1).
+/// Returns the part of the server that an account must not administer if it is to send this payload (N1).
 ///
-/// A command administers the host it is addressed to. A new password gives away everything that the account
-/// may do, on whichever host. An administrator of a service of rooms or nodes is the owner of everybody's; the nodes of
-/// an account are its own. `addressed` is the recipient.
+/// A command administers the host that it is addressed to. A new password hands over everything that the account may
+/// do, on every host. An administrator of a service owns all its rooms and nodes. The nodes of an account are its
+/// own, so they are not covered here. `addressed` is the recipient.
 fn administered(namespace: &str, kind: IqType, addressed: &str) -> Option<Domain> {
     let host = || Some(Domain::Host(address::domain(addressed).to_owned()));
     match (namespace, kind) {
@@ -88,8 +88,8 @@ fn administered(namespace: &str, kind: IqType, addressed: &str) -> Option<Domain
     }
 }
 
-/// Whether the entity is granted any IQs in the name of the account, by bare JID: what is in flight where this
-/// has ended is to be given up (C6).
+/// Whether the entity is granted any IQs on behalf of the account with the bare JID `account`. Requests in flight are
+/// given up when that has ended (C6).
 pub fn is_granted(matrix: &PermissionMatrix, entity: &str, account: &str) -> bool {
     matrix.grant(entity).is_some_and(|grant| {
         let username = account.split_once('@').map(|(username, _)| username);
@@ -97,7 +97,7 @@ pub fn is_granted(matrix: &PermissionMatrix, entity: &str, account: &str) -> boo
     })
 }
 
-/// The refusal where the outer `to` is no account that the entity may speak for (Q1).
+/// Refuses an IQ whose outer `to` is not an account that the entity may speak for: `auth/forbidden` (Q1).
 pub fn no_account(host: &str) -> Denial {
     Denial::forbidden(
         "Q1",
@@ -107,11 +107,12 @@ pub fn no_account(host: &str) -> Denial {
     )
 }
 
-/// The answer where the server failed to send a permitted IQ (Q7).
+/// The answer if the server failed to send a permitted IQ: `wait/internal-server-error` (Q7).
 pub fn failed() -> Denial {
     Denial::failed("Q7", "the server failed to handle this IQ")
 }
 
+/// Returns the first 100 characters.
 fn shortened(namespace: &str) -> String {
     namespace.chars().take(100).collect()
 }
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn q3_a_recipient_that_is_no_jid_is_refused() {
+    fn q3_a_recipient_that_is_not_a_jid_is_refused() {
         let denial = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set' to='@'")).unwrap_err();
         assert_eq!(denial.condition, Condition::JidMalformed);
     }
@@ -327,7 +328,7 @@ mod tests {
             (ns::REGISTER, "set", "", Some(Domain::Any)),
             (ns::REGISTER, "set", "to='capulet.lit'", Some(Domain::Any)),
             (ns::REGISTER, "set", "to='gateway.lit'", Some(Domain::Any)),
-            // A get says no more than that there is an account.
+            // A get only tells that the account exists.
             (ns::REGISTER, "get", "", None),
             (PUBSUB, "set", "to='capulet.lit'", None),
             (

@@ -1,4 +1,4 @@
-//! A roster item, and the subscription states it can be in (RFC 6121 section 2.1).
+//! Roster items: the states of a subscription, and the edits of a roster set (R2 to R4).
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use crate::denial::{Condition, Denial, ErrorType};
 use crate::element::Element;
 use crate::ns;
 
-/// The subscription states of RFC 6121 section 2.1.2.5 that an item can be in.
+/// The state of a subscription between an account and a contact (RFC 6121 section 2.1.2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Subscription {
-    /// Neither sees the other's presence.
+    /// Neither is told the presence of the other.
     #[default]
     None,
-    /// The account sees the contact's.
+    /// The account is told the presence of the contact.
     To,
-    /// The contact sees the account's.
+    /// The contact is told the presence of the account.
     From,
-    /// Both.
+    /// Each is told the presence of the other.
     Both,
 }
 
 impl Subscription {
-    /// The value on the wire and in storage; `None` for an unknown one.
+    /// Reads the value on the wire and in storage; `None` for an unknown one.
     pub fn parse(value: &str) -> Option<Subscription> {
         match value {
             "none" => Some(Subscription::None),
@@ -43,17 +43,17 @@ impl Subscription {
         }
     }
 
-    /// Whether the account is told the contact's presence.
+    /// Whether the account is told the presence of the contact.
     pub fn includes_to(self) -> bool {
         matches!(self, Subscription::To | Subscription::Both)
     }
 
-    /// Whether the contact is told the account's presence.
+    /// Whether the contact is told the presence of the account.
     pub fn includes_from(self) -> bool {
         matches!(self, Subscription::From | Subscription::Both)
     }
 
-    /// The same state, seen from the contact's roster.
+    /// Returns the same state as it stands in the roster of the contact.
     #[must_use]
     pub fn mirrored(self) -> Subscription {
         match self {
@@ -65,36 +65,36 @@ impl Subscription {
     }
 }
 
-/// What a client may see of a roster item; storage holds more that never leaves (R8).
+/// The part of a roster item that a client may see. Storage holds more, which never leaves the server (R8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item {
-    /// Who sees whom.
+    /// The state of the subscription.
     pub subscription: Subscription,
     /// Whether the account waits for the contact to approve (`ask='subscribe'`).
     pub ask: bool,
     /// Whether the account has approved in advance (RFC 6121 section 3.4).
     pub approved: bool,
-    /// What the account calls the contact.
+    /// The name that the account has given the contact.
     pub name: Option<String>,
-    /// The groups the contact is in.
+    /// The groups that the contact is in.
     pub groups: BTreeSet<String>,
 }
 
-/// One `<item/>` of a roster set; what is absent keeps what the item has (R3).
+/// One `<item/>` of a roster set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemEdit {
-    /// The contact.
+    /// The bare JID of the contact, normalised.
     pub jid: String,
-    /// What is to become of it.
+    /// The edit of its item.
     pub edit: Edit,
 }
 
-/// What a set does with one item.
+/// The edit of one item. A field that is `None` keeps what the item has (R3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// `subscription='remove'`
     Remove,
-    /// Anything else.
+    /// Any other value of `subscription`, or none.
     Put {
         /// `subscription`, if given.
         subscription: Option<Subscription>,
@@ -102,15 +102,17 @@ pub enum Edit {
         ask: Option<bool>,
         /// `approved`, if given.
         approved: Option<bool>,
-        /// `name`, if given; the empty one clears it.
+        /// `name`, if given; an empty name clears it.
         name: Option<String>,
-        /// The groups, all of them.
+        /// All groups of the item afterwards.
         groups: BTreeSet<String>,
     },
 }
 
 impl ItemEdit {
-    /// Reads an `<item/>` of a roster set for the account with the bare JID `account` (R3, R4).
+    /// Reads an `<item/>` of a roster set for the account with the bare JID `account`.
+    ///
+    /// A wrong item is denied by the rule R4, with the conditions that are listed there.
     pub fn read<T: Element>(
         item: &T,
         account: &str,

@@ -1,4 +1,4 @@
-//! Examples, and the memory against a model that remembers everything.
+//! Examples, and a comparison of the memory with a model that remembers everything.
 
 use super::*;
 use crate::fingerprint::Fingerprinter;
@@ -133,7 +133,7 @@ fn p4_hosts_share_what_was_told() {
     assert_eq!(memory.knowledge(here(ROMEO), mantua), Knowledge::OfOthers);
     memory.learn(here(ROMEO), mantua);
     assert!(knows(&memory, here(ROMEO), capulet) && knows(&memory, here(ROMEO), mantua));
-    // Of a change, the host that told it has the reason; the other has yet to see it.
+    // After a change only the host that told it has a reason. The other host has not seen it yet.
     memory.learn(gone(ROMEO), mantua);
     assert_eq!(memory.knowledge(gone(ROMEO), capulet), Knowledge::OfOthers);
 }
@@ -159,7 +159,7 @@ fn p4_a_grant_that_narrows_takes_back_what_only_its_host_may_tell() {
     assert_eq!(memory.knowledge(here("one@x.lit/r"), capulet), Knowledge::News);
     assert_eq!(count(&memory), (2, 1), "who is gone need not be remembered");
     assert_eq!(memory.grant(capulet, Some(&all)), Todo::Tell);
-    // An entity that was not told of the mantua part believes it still, and rightly.
+    // mantua.lit still has a reason to show this sender, so the entity is right to believe it.
     assert!(!memory.settle("both@x.lit", &[]));
     assert!(memory.settle("one@x.lit", &[]), "gone meanwhile: has to be told");
     assert!(!memory.settle("one@x.lit", &[]), "once");
@@ -200,7 +200,7 @@ fn p4_what_may_still_be_seen_is_confirmed() {
     assert!(knows(&memory, here("romeo@x.lit/a"), capulet));
     assert!(!knows(&memory, here("other@x.lit/a"), capulet));
     assert_eq!(count(&memory), memory.table.counted());
-    // A second host that shows it too may lose its reason without anybody being said to have gone.
+    // If a second host loses its reason, nobody has to be told, because the first one still has a reason.
     memory.learn(here("romeo@x.lit/a"), mantua);
     assert!(!memory.forget("romeo@x.lit", mantua));
 }
@@ -235,7 +235,7 @@ fn p4_a_bare_jid_that_is_gone_takes_its_resources_along() {
     memory.learn(gone("romeo@x.lit"), host);
     assert!(!knows(&memory, here("romeo@x.lit/a"), host), "back again is news");
     assert!(knows(&memory, gone("romeo@x.lit"), host) && knows(&memory, here("other@x.lit/a"), host));
-    // The other way round, a resource that goes takes nobody along.
+    // A resource that goes does not change what is known of other resources.
     memory.learn(here("romeo@x.lit/b"), host);
     memory.learn(gone("romeo@x.lit/a"), host);
     assert!(knows(&memory, here("romeo@x.lit/b"), host));
@@ -251,7 +251,7 @@ fn p4_a_bare_jid_that_is_gone_again_is_news() {
         assert!(knows(&memory, gone("romeo@x.lit"), host));
         memory.learn(here("romeo@x.lit/a"), host);
     }
-    // A resource that is there says nothing of what another bare JID said.
+    // A resource that is there does not change what is known of another bare JID.
     memory.learn(gone("other@x.lit"), host);
     memory.learn(here("romeo@x.lit/b"), host);
     assert!(knows(&memory, gone("other@x.lit"), host));
@@ -284,7 +284,7 @@ fn p6_who_has_been_asked() {
     assert!(!memory.has_asked("romeo@x.lit", capulet));
 }
 
-/// What happens to the presence of a few contacts, to grants, and to the entity's connection.
+/// One event: of the presence of a contact, of a grant, or of the connection of the entity.
 #[derive(Clone, Debug)]
 enum Step {
     Presence {
@@ -326,7 +326,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..300)
 }
 
-/// The last presence of each full JID, with everything remembered by name.
+/// The model: the last presence of each full JID, with nothing hashed and nothing forgotten.
 #[derive(Default)]
 struct Twin(HashMap<(usize, usize), Told>);
 
@@ -364,11 +364,11 @@ fn jid(contact: usize, resource: usize) -> String {
 }
 
 proptest! {
-    /// Against a memory without bounds: what that one calls news is told, always; and as long as
-    /// nothing is evicted, nothing else is. The same for who is left believed available.
+    /// News for the model is always news for the memory. Nothing else is, as long as nothing is evicted. The same holds
+    /// for a contact that the entity is left believing available.
     ///
-    /// Hosts beyond the last that has a mark of its own share that one: then something may be told twice, or a host
-    /// that narrows take the mark of another with it, but no news is kept back.
+    /// Hosts that share the last mark are an exception. Then a presence may be told twice, and a host whose grant
+    /// narrows may take the mark of another host with it. But no news is kept back.
     #[test]
     fn p4_never_less_than_the_twin_and_no_more_while_there_is_room(
         steps in steps(),
@@ -421,7 +421,7 @@ proptest! {
                     if let Some(told) = twin.0.get_mut(&(contact, resource)) {
                         told.hosts.insert(host);
                     }
-                    // By the chance of their hashes, many senders may share a bucket. Then one is evicted.
+                    // By chance the hashes of many senders put them into one bucket. Then one sender is evicted.
                     let is_evicted = memory.len() < twin.0.len();
                     roomy &= !(is_evicted && memory.table.is_full_around(print.sender()));
                 }
@@ -445,7 +445,7 @@ proptest! {
                     }
                     twin.tidy();
                     let expected = !twin.unfounded(contact).is_empty();
-                    // What was forgotten and told again has lost the marks of other hosts.
+                    // A presence that was forgotten and told again has lost the marks of other hosts.
                     prop_assert!(expected || !left || !roomy);
                     if roomy && few_hosts {
                         prop_assert_eq!(left, expected);
@@ -467,7 +467,7 @@ proptest! {
                 Step::Settle { contact, present } => {
                     let left = memory.settle(&jid(contact, 0), &[Sender::new(&jid(contact, present))]);
                     let expected = twin.unfounded(contact).iter().any(|resource| *resource != present);
-                    // What was forgotten and told again has lost the marks of other hosts.
+                    // A presence that was forgotten and told again has lost the marks of other hosts.
                     prop_assert!(expected || !left || !roomy);
                     if roomy && few_hosts {
                         prop_assert_eq!(left, expected);

@@ -12,8 +12,8 @@ use crate::request::{Permit, Request};
 
 /// Judges a message that was addressed to the granting host and carries a privileged wrapper.
 ///
-/// Returns the permit with the forwarded message in it. A permit has conditions that only the server can check;
-/// where the account does not exist, [`no_account`] is the answer.
+/// Returns the permit with the forwarded message in it. Only the server can check the conditions of a permit. If the
+/// account does not exist, the answer is [`no_account`].
 pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let missing = || {
@@ -61,18 +61,19 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
     })
 }
 
-/// The host that a message to it administers, such as one to `host/announce/online`.
+/// Returns the host that a message is addressed to. Such a message may administer it, as one to
+/// `host/announce/online` does (N1).
 fn host_addressed(to: &str) -> Option<Domain> {
     let bare = address::bare(to);
     (!bare.contains('@')).then(|| Domain::Host(bare.to_owned()))
 }
 
-/// The answer where the server failed to send a permitted message (Q7).
+/// The answer if the server failed to send a permitted message: `wait/internal-server-error` (Q7).
 pub fn failed() -> Denial {
     Denial::failed("Q7", "the server failed to send this message")
 }
 
-/// The refusal where the sender inside is none that the entity may speak for (M2).
+/// Refuses a message whose inner `from` is not an account that the entity may speak for: `auth/forbidden` (M2).
 pub fn no_account(host: &str) -> Denial {
     Denial::forbidden(
         "M2",
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn m3_the_host_itself_is_no_account() {
+    fn m3_the_host_itself_is_not_an_account() {
         let permit = judge_from(outgoing(), "capulet.lit", "juliet@capulet.lit").unwrap();
         assert_eq!((permit.account.as_str(), permit.username), ("capulet.lit", None));
     }
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn c7_an_account_out_of_scope_is_no_account() {
+    fn c7_an_account_out_of_scope_is_refused_like_an_unknown_one() {
         let grant = Grant {
             scope: Scope::nobody(),
             ..outgoing()
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn m5_a_recipient_that_is_no_jid_is_refused() {
+    fn m5_a_recipient_that_is_not_a_jid_is_refused() {
         let denial = judge_from(outgoing(), "juliet@capulet.lit", "@montague.lit").unwrap_err();
         assert_eq!(denial.condition, Condition::JidMalformed);
         let permit = judge_from(outgoing(), "juliet@capulet.lit", "capulet.lit").unwrap();

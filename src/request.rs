@@ -1,6 +1,6 @@
-//! One question and one answer for all judgements: a request in, a permit or a denial out.
+//! The question and the answer of every judgement: a request, and a permit or a denial.
 //!
-//! [`crate::message::judge`], [`crate::iq::judge`] and [`crate::roster::judge`] have this one shape.
+//! [`crate::message::judge`], [`crate::iq::judge`] and [`crate::roster::judge`] have the same signature.
 
 use crate::address::{self, Address, Normaliser};
 use crate::administration::Domain;
@@ -43,16 +43,15 @@ pub struct Sender<'a> {
     pub host: &'a str,
     /// The normalised `from` of the stanza.
     pub from: &'a str,
-    /// Whether this is itself a stanza sent in the name of an account (M6).
+    /// Whether this stanza is itself one that an entity sends on behalf of an account (M6).
     pub acting: bool,
 }
 
 impl Sender<'_> {
-    /// The JID a grant may be for, or `None` where the sender cannot be a privileged entity.
+    /// Returns the JID that a grant may be for; `None` if the sender cannot be a privileged entity.
     ///
-    /// A component is the entity only under its own name, not under the addresses behind it: a
-    /// gateway relays stanzas of strangers as `somebody@gateway`, and those must not inherit what
-    /// the gateway itself may do.
+    /// A component is the entity only under its own name, not under the addresses behind it. A gateway relays stanzas
+    /// of strangers as `somebody@gateway`, and those must not be allowed what the gateway itself may do.
     pub fn entity(&self) -> Option<&str> {
         if self.acting {
             return None;
@@ -68,25 +67,26 @@ impl Sender<'_> {
         }
     }
 
-    /// The domain that is the entity's own: that of a component. An account has none.
+    /// Returns the domain that is the entity's own: that of a component. An account has none.
     pub fn own_domain(&self) -> Option<&str> {
         self.entity().filter(|entity| !entity.contains('@'))
     }
 }
 
-/// A stanza to be judged, with all that a judgement may look at.
+/// A stanza that is to be judged, and everything that the judgement may look at.
 #[derive(Clone, Copy)]
 pub struct Request<'a, T> {
-    /// Who sent it.
+    /// The sender of the stanza.
     pub sender: Sender<'a>,
-    /// The stanza as it arrived, its `to` normalised by the server.
+    /// The stanza as it arrived. The server has normalised its `to`.
     pub stanza: T,
-    /// The server's rules for addresses.
+    /// The rules of the server for addresses.
     pub normaliser: &'a dyn Normaliser,
 }
 
 impl<T: Element> Request<'_, T> {
-    /// Whom the stanza is for: its `to`. The server takes that away where it is the sender's own bare JID.
+    /// Returns the recipient of the stanza. The server removes a `to` that is the sender's own bare JID; this puts it
+    /// back.
     pub fn to(&self) -> String {
         let own = || match self.sender.session {
             Session::Client { username } => format!("{username}@{}", self.sender.host),
@@ -95,14 +95,14 @@ impl<T: Element> Request<'_, T> {
         self.stanza.attribute("to").unwrap_or_else(own)
     }
 
-    /// The type of an IQ request; `None` for any other stanza.
+    /// Returns the type of an IQ request; `None` for any other stanza.
     pub fn kind(&self) -> Option<IqType> {
         self.stanza
             .attribute("type")
             .and_then(|kind| IqType::parse(&kind))
     }
 
-    /// Returns the grant of the sender if it holds what is `wanted`, else the denial `missing`.
+    /// Returns the grant of the sender if it has what is `wanted`, otherwise the denial `missing`.
     pub fn grant<'m>(
         &self,
         matrix: &'m PermissionMatrix,
@@ -116,8 +116,8 @@ impl<T: Element> Request<'_, T> {
             .ok_or_else(missing)
     }
 
-    /// Returns the account of the granting host that the stanza is addressed to, if the grant covers it (C7), else
-    /// the denial `missing`. Whether the account exists is a condition of the permit.
+    /// Returns the account of the granting host that the stanza is addressed to, if the grant covers it (C7),
+    /// otherwise the denial `missing`. That the account exists is a condition of the permit.
     pub fn account(
         &self,
         host: &str,
@@ -130,7 +130,7 @@ impl<T: Element> Request<'_, T> {
     }
 }
 
-/// An account of the granting host, if it exists.
+/// The address of an account of the granting host. The account need not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its bare JID.
@@ -140,7 +140,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of `host` that has this address, a bare JID.
+    /// Returns the account of `host` with this address; `None` if it is not the bare JID of one.
     pub fn of(address: Option<Address>, host: &str) -> Option<Account> {
         let jid = address.filter(|jid| jid.is_bare() && jid.domain() == host)?;
         let username = jid.node()?.to_owned();
@@ -148,14 +148,14 @@ impl Account {
     }
 }
 
-/// What may go ahead, and on which conditions that only the server can check.
+/// A stanza that may go ahead, and the conditions of that. Only the server can check them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit<T> {
-    /// The stanza inside, which is to be sent; `None` for a roster request, which has none.
+    /// The stanza inside, which is to be sent; `None` for a roster request.
     pub stanza: Option<T>,
-    /// Whom it is from or about: the bare JID of an account, or the host itself (M3).
+    /// The account that it is from or about, by bare JID; or the host itself (M3).
     pub account: String,
-    /// The judged recipient; `None` where it was left out, which is the account itself.
+    /// The judged recipient (M5); `None` if there was no `to`, which means the account itself.
     pub to: Option<String>,
     /// Condition: this account exists. `None` for the host itself.
     pub username: Option<String>,
@@ -166,7 +166,7 @@ pub struct Permit<T> {
 }
 
 impl<T> Permit<T> {
-    /// The permit of a request about an account that needs nothing more.
+    /// The permit of a request about an account, with the only condition that the account exists.
     pub fn for_account(account: Account) -> Permit<T> {
         Permit {
             stanza: None,
@@ -178,7 +178,7 @@ impl<T> Permit<T> {
         }
     }
 
-    /// Takes the stanza out, so that permits for different payloads can be compared.
+    /// Returns the permit without the stanza, so that permits for different payloads can be compared.
     pub fn without_stanza(self) -> Permit<()> {
         Permit {
             stanza: None,

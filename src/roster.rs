@@ -1,4 +1,4 @@
-//! Rosters: who may read and write them, what a set changes, and how they look on the wire (R1 to R9).
+//! Rosters: who may read and write them, and what a set changes (R1 to R7, R10, R11).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,13 +11,13 @@ use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
 
-/// The item that a contact has now.
+/// The item of a contact as it is before a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     /// The item as the account sees it.
     pub item: Item,
-    /// Whether storage holds the item. The server adds some contacts whenever it loads a roster, from a
-    /// list of groups for example, and never stores those.
+    /// Whether storage holds the item. The server adds some contacts when it loads a roster, from a list of groups
+    /// for example, and never stores those.
     pub is_stored: bool,
 }
 
@@ -31,23 +31,23 @@ impl From<Item> for Current {
     }
 }
 
-/// One item that a set really changes.
+/// One item that a set changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The contact.
+    /// The bare JID of the contact.
     pub jid: String,
-    /// The item as it is to be; `None` for a removal.
+    /// The item afterwards; `None` for a removal.
     pub item: Option<Item>,
-    /// Whether the account is told the contact's presence afterwards and was not before. Only the contact can
-    /// give that, see [`agree`] (R10).
+    /// Whether the account is told the contact's presence afterwards and was not before. That needs the agreement of
+    /// the contact, see [`agree`] (R10).
     pub gains_to: bool,
-    /// Whether a subscription request of the contact that waits for the account is settled: the contact is removed,
-    /// or is told the account's presence from now on (R2; RFC 6121 section 3.1).
+    /// Whether the contact has no pending subscription request any more, because it is removed or is told the
+    /// account's presence (R2; RFC 6121 section 3.1).
     pub settles_request: bool,
 }
 
 impl Change {
-    /// The change of the item of `jid` from `before` to `after`; `None` where there is no item.
+    /// The change of the item of `jid` from `before` to `after`; `None` stands for no item.
     fn new(jid: String, before: Option<&Item>, after: Option<Item>) -> Change {
         let tells = |item: Option<&Item>| item.is_some_and(|item| item.subscription.includes_to());
         Change {
@@ -63,8 +63,8 @@ impl Change {
 
 /// Judges a roster request. The type of the stanza says whether it is a get or a set.
 ///
-/// Looks at nothing but the addresses, the id and the grant, so it is cheap for those who have none (R6). Where the
-/// account does not exist, [`no_account`] is the answer.
+/// The judgement looks at the addresses, the id and the grant, and at nothing else. So it is cheap for senders without
+/// a grant (R6). If the account does not exist, the answer is [`no_account`].
 pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let kind = request.kind().unwrap_or(IqType::Set);
@@ -80,13 +80,13 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
     let grant = request.grant(matrix, |grant| grant.roster.allows(kind), forbidden)?;
     let account = request.account(host, grant, forbidden)?;
     if request.stanza.attribute("id").is_none() {
-        // Nobody could tell what the answer is to.
+        // An answer without an id could not be matched to its request.
         return Err(Denial::bad_request("R4", "the <iq/> has no id"));
     }
     Ok(Permit::for_account(account))
 }
 
-/// The answer where the account does not exist (R4).
+/// The answer if the account does not exist: `cancel/item-not-found` (R4).
 pub fn no_account() -> Denial {
     Denial::new(
         ErrorType::Cancel,
@@ -96,7 +96,7 @@ pub fn no_account() -> Denial {
     )
 }
 
-/// Reads a roster set, the whole stanza, for the account with the bare JID `account`; see [`read_set`].
+/// Reads the whole stanza of a roster set for the account with the bare JID `account`, see [`read_set`].
 pub fn read_stanza<T: Element>(
     stanza: &T,
     account: &str,
@@ -108,7 +108,9 @@ pub fn read_stanza<T: Element>(
     read_set(&query, account, normaliser)
 }
 
-/// Reads the `<query/>` of a roster set for the account with the bare JID `account` (R2 to R4).
+/// Reads the `<query/>` of a roster set for the account with the bare JID `account`.
+///
+/// One wrong item denies the whole set, by the rule R4 (R2).
 pub fn read_set<T: Element>(
     query: &T,
     account: &str,
@@ -135,9 +137,11 @@ pub fn read_set<T: Element>(
     Ok(edits)
 }
 
-/// Returns the changes that a set makes, given the items there are now. An item that would stay as it
-/// is, is left out, unless storage does not hold it yet: an acknowledged item is a stored one (R11). One
-/// impossible edit refuses them all (R2).
+/// Returns the changes that a set makes. `current` returns the item that a contact has now.
+///
+/// An item that would stay as it is, is left out (R9). It is not left out if storage does not hold it: an acknowledged
+/// item is a stored one (R11). The removal of an item that does not exist denies the whole set, with
+/// `cancel/item-not-found` (R2, R4).
 pub fn plan(
     edits: Vec<ItemEdit>,
     mut current: impl FnMut(&str) -> Option<Current>,
@@ -169,7 +173,7 @@ pub fn plan(
                 let subscription_after = subscription.unwrap_or(old.subscription);
                 Some(Item {
                     subscription: subscription_after,
-                    // Whoever sees the contact's presence waits for no approval any more.
+                    // An account that is told the contact's presence does not wait for approval any more.
                     ask: ask.unwrap_or(old.ask) && !subscription_after.includes_to(),
                     approved: approved.unwrap_or(old.approved),
                     name: match name {
@@ -188,15 +192,16 @@ pub fn plan(
     Ok(changes)
 }
 
-/// Whether an account may gain the presence of a contact that is an account of this server as well (R10).
+/// Decides whether an account may gain the presence of a contact that is also an account of this server (R10).
 ///
-/// The server believes the roster of whichever of the two is online. So one roster alone that says `to` or
-/// `both` would open the contact's presence, personal events and last activity.
+/// The server believes the roster of the one that is online. So one roster alone that says `to` or `both` would open
+/// the contact's presence, personal events and last activity.
 ///
-/// `account` is the account's bare JID, `wanted` its item for the contact. `theirs` is the item for the
-/// account in the contact's own roster. `may_set` says whether the sender may set the contact's roster too.
-/// Returns `None` where the contact's roster agrees already, or the change of that roster that has to be
-/// saved together with this one; `cancel/not-allowed` where neither is possible.
+/// `account` and `contact` are bare JIDs. `wanted` is the subscription in the account's item for the contact; `theirs`
+/// is the contact's own item for the account. `may_set` says whether the sender may set the contact's roster too.
+///
+/// Returns `None` if the contact's roster agrees already. Returns the change of that roster if the sender may make it
+/// agree; both changes have to be saved together. Otherwise the set is denied with `cancel/not-allowed`.
 pub fn agree(
     account: &str,
     contact: &str,
@@ -230,8 +235,10 @@ pub fn agree(
     ))
 }
 
-/// Whether the roster version the requester has is the current one, so that it gets the empty
-/// result (R1). Versions are numbers, compared as the server compares them for the account itself.
+/// Whether the requester has the current version of the roster. Then it gets the empty result (R1).
+///
+/// Versions are numbers, compared as the server compares them for the account itself. `ours` is `None` if the server
+/// keeps no versions.
 pub fn is_current(theirs: Option<&str>, ours: Option<f64>) -> bool {
     match (theirs.and_then(|ver| ver.trim().parse::<f64>().ok()), ours) {
         (Some(theirs), Some(ours)) => theirs == ours,
@@ -239,7 +246,7 @@ pub fn is_current(theirs: Option<&str>, ours: Option<f64>) -> bool {
     }
 }
 
-/// The contacts whose item is not the same in two rosters, in order (R7).
+/// Returns the contacts whose item differs between two rosters, in order (R7).
 pub fn changed(before: &BTreeMap<String, Item>, after: &BTreeMap<String, Item>) -> Vec<String> {
     let mut jids: Vec<String> = before
         .iter()

@@ -4,6 +4,7 @@ use super::*;
 use crate::address::CrateNormaliser;
 use crate::matrix::{Grant, Scope};
 use crate::permission::Access;
+use crate::request::{Sender, Session};
 use minidom::Element as Xml;
 use std::collections::BTreeSet;
 
@@ -196,8 +197,6 @@ fn r2_one_bad_item_refuses_all() {
     );
 }
 
-use crate::request::{Sender, Session};
-
 const SENDER: Sender<'static> = Sender {
     session: Session::Component,
     host: "pubsub.capulet.lit",
@@ -359,12 +358,12 @@ fn r2_a_contact_that_is_removed_or_told_presence_asks_no_more() {
             assert!(removed[0].settles_request && !removed[0].gains_to);
         }
     }
-    // A change of something else settles it as well, if the contact is told presence.
+    // A change of another field settles a request as well, if the contact is told presence.
     let both = [("a@b", subscribed(Subscription::Both))];
     assert!(planned("<item jid='a@b' name='new'/>", &both).unwrap()[0].settles_request);
     let to = [("a@b", subscribed(Subscription::To))];
     assert!(!planned("<item jid='a@b' name='new'/>", &to).unwrap()[0].settles_request);
-    // The same for the roster of a contact that is made to agree.
+    // The same holds for the roster of a contact that is made to agree.
     for wanted in [Subscription::To, Subscription::Both] {
         let change = agree(JULIET, "nurse@capulet.lit", wanted, None, true).unwrap();
         assert!(change.unwrap().settles_request, "{wanted:?}");
@@ -409,7 +408,7 @@ fn r10_who_may_set_both_rosters_makes_them_agree() {
             let after = change.item.unwrap();
             assert_eq!(change.jid, JULIET);
             assert_eq!(after.subscription.mirrored(), wanted);
-            // What only they can see stays theirs.
+            // The name belongs to the contact and stays.
             assert_eq!(after.name, item.as_ref().and_then(|item| item.name.clone()));
             assert_eq!(after.ask, item.is_some() && !after.subscription.includes_to());
         }

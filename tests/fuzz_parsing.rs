@@ -1,5 +1,4 @@
-//! Any XML at all through the readers and the judgements: nothing panics, and whatever is allowed is
-//! what may be allowed.
+//! Random XML for the readers and the judgements. Nothing panics, and nothing is allowed that must not be.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -47,7 +46,7 @@ fn matrix() -> PermissionMatrix {
     matrix
 }
 
-/// Any text that XML can hold: addresses, near misses, and anything.
+/// Any text that XML can hold: addresses, almost addresses, and others.
 fn any_value() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
         JULIET,
@@ -189,7 +188,7 @@ fn any_tree() -> impl Strategy<Value = Xml> {
     })
 }
 
-/// Attributes that go well together, most of them there and most of them unspoilt, and any others.
+/// Attributes that fit together, most of them present and most of them right, and some others.
 fn likely_attributes() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let known = [
         ("from", JULIET),
@@ -262,7 +261,7 @@ fn any_stanza() -> impl Strategy<Value = Xml> {
     ]
 }
 
-/// As it comes from a connection: written, and read again.
+/// Writes a stanza and reads it again, as if it came from a connection.
 fn through_text(stanza: &Xml) -> Option<Xml> {
     let mut text = Vec::new();
     stanza.write_to(&mut text).ok()?;
@@ -416,7 +415,7 @@ fn hold(stanza: &Xml, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCas
                     prop_assert!(groups.iter().all(|group| !group.is_empty()));
                 }
             }
-            // What is planned for an empty roster is planned once.
+            // A second run of the same edits changes nothing.
             let changes = roster::plan(edits.clone(), |_| None);
             let removes = edits.iter().any(|item| item.edit == Edit::Remove);
             prop_assert_eq!(
@@ -432,7 +431,7 @@ fn hold(stanza: &Xml, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCas
             }
         }
     }
-    // Anybody else, whatever they send.
+    // Nothing is allowed to another sender.
     let stranger = Sender {
         host: "stranger.lit",
         from: "stranger.lit",
@@ -507,8 +506,8 @@ fn text_that_is_hardly_xml_is_no_danger() {
     assert!(parsed.get() > 20, "{} of 1500 were XML", parsed.get());
 }
 
-/// Reading stops at the payload: what is in there is never looked at, however deep it is, and so fits
-/// on the smallest of stacks. Only `minidom` itself needs a large one, to build and to drop.
+/// The readers stop at the payload, however deep it is. So a small stack is enough for them. Only `minidom` needs a
+/// large one, to build and to drop the stanza.
 #[test]
 fn a_payload_is_never_looked_into() {
     let depth = 70_000;

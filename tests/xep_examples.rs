@@ -1,5 +1,5 @@
-//! Stanzas with the elements and the actors of XEP-0356's own examples, for every kind of privilege,
-//! through the public face of the core: configured, advertised, judged, planned and answered.
+//! The examples of XEP-0356, for every kind of privilege, through the public functions of the core: configure,
+//! advertise, judge, plan and answer.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -109,7 +109,7 @@ fn request<T>(sender: Sender<'_>, stanza: T) -> Request<'_, T> {
 
 // Roster
 
-/// Whether a roster request may go ahead: the username of the account that has to exist.
+/// Judges a roster request. Returns the username of the account that has to exist.
 fn may_ask(
     matrix: &PermissionMatrix,
     sender: Sender<'_>,
@@ -330,7 +330,7 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
             unless_administrator_of: None,
         }
     );
-    // Out under an id of our own, and back under those of the entity.
+    // The IQ leaves under an id of ours; its answer goes back under the ids of the entity.
     let mut ledger = Ledger::new("prefix-");
     let entry = Entry {
         entity: ENTITY.to_owned(),
@@ -361,7 +361,7 @@ fn q1_an_iq_that_breaks_a_rule_of_the_xep_is_forbidden() {
         table(&[(PUBSUB, text("set")), ("jabber:iq:last", text("get"))]),
     )]);
     assert!(judged(&granted, "set", INNER).is_ok());
-    // Not granted at all, not for this type, not for this namespace.
+    // IQs are not granted at all; not of this type; not in this namespace.
     is_forbidden(judged(&granting(&[("roster", text("both"))]), "set", INNER));
     is_forbidden(judged(
         &granting(&[("iq", table(&[(PUBSUB, text("get"))]))]),
@@ -376,7 +376,7 @@ fn q1_an_iq_that_breaks_a_rule_of_the_xep_is_forbidden() {
             "<pubsub xmlns='y'",
         ),
     ));
-    // Types that differ, a sender who is somebody else, another namespace.
+    // The types differ; the sender is another account; the namespace of the inner IQ is wrong.
     is_forbidden(judged(&granted, "get", INNER));
     is_forbidden(judged(
         &granted,
@@ -434,7 +434,7 @@ fn p1_p3_whose_presence_may_be_seen() {
     assert!(sees(&rosters, Occasion::Contact, contact));
     assert!(!sees(&[("roster", text("both"))], Occasion::Account, account));
 
-    // Without access to the roster, that of its contacts cannot be granted (C3).
+    // The presence of contacts cannot be granted without access to the roster (C3).
     let options = table(&[(ENTITY, table(&[("presence", text("roster"))]))]);
     let (matrix, problems) = config::compile(HOST, &options, &TestServer);
     assert_eq!((problems.len(), matrix.grant(ENTITY)), (1, None));

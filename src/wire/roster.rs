@@ -4,7 +4,7 @@ use super::xml::Writer;
 use crate::item::Item;
 use crate::ns;
 
-/// The addresses and the id of an IQ we write.
+/// The attributes of an IQ that we write.
 #[derive(Clone, Copy, Debug)]
 pub struct IqHead<'a> {
     /// `type`
@@ -17,17 +17,17 @@ pub struct IqHead<'a> {
     pub id: &'a str,
 }
 
-/// A roster result or push being written, item by item, straight into one string.
+/// Writes a roster result or push into one string, item by item.
 #[derive(Debug)]
 pub struct RosterWriter {
     out: Writer,
-    /// Whether the open item has no group yet: every byte counts, since the server's garbage
-    /// collector is paid by the byte.
+    /// Whether the open item has no group yet. It is then closed as `<item/>`, which saves bytes, and with them work
+    /// of the server's garbage collector.
     item_is_empty: bool,
 }
 
 impl RosterWriter {
-    /// Begins the IQ; `ver` is the roster version, if the server has one.
+    /// Begins the IQ. `ver` is the roster version, if the server keeps one; `capacity` is the expected size in bytes.
     pub fn new(head: &IqHead<'_>, ver: Option<&str>, capacity: usize) -> RosterWriter {
         let mut out = Writer::with_capacity(capacity);
         open_iq(&mut out, head);
@@ -42,7 +42,7 @@ impl RosterWriter {
         }
     }
 
-    /// Opens an item whose groups follow; `approved` and `ask` only as far as they are set.
+    /// Opens an item. Its groups follow, and [`RosterWriter::end_item`]. `approved` and `ask` are written only if set.
     pub fn item(
         &mut self,
         jid: &str,
@@ -62,7 +62,7 @@ impl RosterWriter {
         self.item_is_empty = true;
     }
 
-    /// A group of the item that is open.
+    /// Writes a group of the open item.
     pub fn group(&mut self, name: &str) {
         if self.item_is_empty {
             self.out.content();
@@ -74,7 +74,7 @@ impl RosterWriter {
         self.out.close("group");
     }
 
-    /// Closes the item.
+    /// Closes the open item.
     pub fn end_item(&mut self) {
         if self.item_is_empty {
             self.out.close_empty();
@@ -83,7 +83,7 @@ impl RosterWriter {
         }
     }
 
-    /// A whole item; `None` for one that is gone.
+    /// Writes a whole item; `None` for a contact that is removed.
     pub fn whole(&mut self, jid: &str, item: Option<&Item>) {
         match item {
             Some(item) => {
@@ -104,7 +104,7 @@ impl RosterWriter {
         self.end_item();
     }
 
-    /// The finished IQ.
+    /// Ends the IQ and returns it.
     pub fn finish(mut self) -> String {
         self.out.close("query");
         self.out.close("iq");
@@ -112,7 +112,7 @@ impl RosterWriter {
     }
 }
 
-/// An IQ without content, such as the empty result.
+/// Returns an IQ without content, such as the empty result.
 pub fn empty_iq(head: &IqHead<'_>) -> String {
     let mut out = Writer::default();
     open_iq(&mut out, head);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     proptest! {
-        /// The writer says what minidom would, and what it wrote is read back as the same items.
+        /// The writer says what minidom says, and its text is read back as the same items.
         #[test]
         fn r9_what_is_written_is_read_back_exactly(items in prop::collection::vec(any_item(), 0..6)) {
             let head = IqHead { kind: "result", from: JULIET, to: "pubsub.capulet.lit", id: "<&'\">" };
