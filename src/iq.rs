@@ -121,7 +121,7 @@ fn shortened(namespace: &str) -> String {
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
-    use crate::denial::Condition;
+    use crate::denial::{Condition, ErrorType};
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
     use crate::request::{Sender, Session};
@@ -263,6 +263,32 @@ mod tests {
     fn q3_a_recipient_that_is_not_a_jid_is_refused() {
         let denial = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set' to='@'")).unwrap_err();
         assert_eq!(denial.condition, Condition::JidMalformed);
+    }
+
+    #[test]
+    fn c4_a_privileged_iq_does_not_nest() {
+        let nested = inner("type='set'").replace(
+            &format!("<pubsub xmlns='{PUBSUB}'/>"),
+            &format!("<privileged_iq xmlns='{}'/>", ns::PRIVILEGE),
+        );
+        let denial = judged(grant(), "juliet@capulet.lit", "set", &nested).unwrap_err();
+        assert_eq!((denial.condition, denial.rule), (Condition::Forbidden, "Q1"));
+    }
+
+    #[test]
+    fn q4_the_permit_keeps_the_inner_id_for_the_answer() {
+        let permit = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set'")).unwrap();
+        assert_eq!(permit.inner_id.as_deref(), Some("i"));
+    }
+
+    #[test]
+    fn q7_a_failure_of_the_server_may_be_tried_again() {
+        for denial in [failed(), crate::message::failed(), crate::ledger::unrelayable()] {
+            assert_eq!(
+                (denial.error_type, denial.condition, denial.rule),
+                (ErrorType::Wait, Condition::InternalServerError, "Q7")
+            );
+        }
     }
 
     #[test]

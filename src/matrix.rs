@@ -215,6 +215,7 @@ pub fn account_unknown() -> Denial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::denial::{Condition, ErrorType};
 
     #[test]
     fn c7_an_empty_list_of_accounts_covers_nobody() {
@@ -300,6 +301,15 @@ mod tests {
         assert!(
             with_messages.shows_all_of(&grant(Roster, all()))
                 && grant(Roster, all()).shows_all_of(&with_messages)
+        );
+    }
+
+    #[test]
+    fn l7_a_lookup_that_takes_long_may_be_tried_again() {
+        let denial = account_unknown();
+        assert_eq!(
+            (denial.error_type, denial.condition, denial.rule),
+            (ErrorType::Wait, Condition::InternalServerError, "L7")
         );
     }
 

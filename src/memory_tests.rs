@@ -272,6 +272,27 @@ fn p4_p8_twenty_hosts_each_have_a_reason_of_their_own() {
 }
 
 #[test]
+fn p2_an_entity_that_may_see_presence_is_to_be_told_who_is_there() {
+    for presence in [PresenceAccess::ManagedEntity, ROSTER] {
+        let mut memory = Memory::new(1000);
+        let host = memory.host("capulet.lit");
+        assert_eq!(memory.grant(host, Some(&grant(presence, None))), Todo::Tell);
+        assert_eq!(memory.knowledge(here(ROMEO), host), Knowledge::News);
+    }
+}
+
+#[test]
+fn p7_another_connection_starts_afresh() {
+    let (mut first, mut second) = (Memory::new(1000), Memory::new(1000));
+    let host = first.host("capulet.lit");
+    first.grant(host, Some(&grant(ROSTER, None)));
+    first.learn(here(ROMEO), host);
+    let host = second.host("capulet.lit");
+    assert_eq!(second.grant(host, Some(&grant(ROSTER, None))), Todo::Tell);
+    assert_eq!(second.knowledge(here(ROMEO), host), Knowledge::News);
+}
+
+#[test]
 fn p6_who_has_been_asked() {
     let mut memory = Memory::new(1000);
     let (capulet, mantua) = (memory.host("capulet.lit"), memory.host("mantua.lit"));

@@ -250,6 +250,33 @@ fn r4_r6_c7_who_may_ask_for_which_roster() {
 }
 
 #[test]
+fn r4_a_request_without_an_id_and_an_unknown_account() {
+    let mut matrix = PermissionMatrix::new("capulet.lit");
+    matrix.insert(
+        SENDER.host.to_owned(),
+        Grant {
+            roster: Access::Both,
+            ..Grant::default()
+        },
+    );
+    let stanza: Xml = format!("<iq xmlns='jabber:client' to='{JULIET}' type='get'/>")
+        .parse()
+        .unwrap();
+    let request = Request {
+        sender: SENDER,
+        stanza: &stanza,
+        normaliser: &CrateNormaliser,
+    };
+    let denial = judge(&matrix, &request).unwrap_err();
+    assert_eq!((denial.condition, denial.rule), (Condition::BadRequest, "R4"));
+    let denial = no_account();
+    assert_eq!(
+        (denial.error_type, denial.condition, denial.rule),
+        (ErrorType::Cancel, Condition::ItemNotFound, "R4")
+    );
+}
+
+#[test]
 fn r1_a_matching_version_is_current() {
     for (theirs, ours, expected) in [
         (Some("7"), Some(7.0), true),
