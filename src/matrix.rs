@@ -61,7 +61,7 @@ impl Scope {
     }
 }
 
-/// What one granting host allows one entity.
+/// The permissions that one granting host gives one entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Access to rosters.

@@ -1,4 +1,4 @@
-//! What one connected entity has been told of presence, and which hosts had a reason to tell it (P4).
+//! A record of the presence that one connected entity has been told, and of which hosts had a reason to tell it (P4).
 //!
 //! One memory belongs to one connection. All granting hosts share it and edit it. It goes with the connection (P7).
 //! An entry is 16 bytes, and the number of entries is bounded. A presence that is forgotten may be told a second
@@ -40,7 +40,7 @@ pub enum Knowledge {
     Known,
 }
 
-/// What has to be done after a change of a grant.
+/// The work that a change of a grant asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Todo {
     /// Nothing.
@@ -52,7 +52,7 @@ pub enum Todo {
     Tell,
 }
 
-/// What the memory keeps of each granting host.
+/// The notes of a memory about one granting host.
 #[derive(Debug)]
 struct HostNotes {
     name: String,
@@ -62,7 +62,7 @@ struct HostNotes {
     asked: HashSet<u64>,
 }
 
-/// What one connected entity has been told: the last presence of each sender.
+/// The last presence of each sender that one connected entity has been told.
 #[derive(Debug)]
 pub struct Memory {
     table: Table,
