@@ -1,7 +1,7 @@
-//! What the core costs by itself, without Lua and without a server: `make bench-core`.
+//! The cost of the core by itself, without Lua and without a server: `make bench-core`.
 //!
-//! Stanzas come out of XML text, so reading an envelope here is reading a `minidom::Element`; what
-//! reading the server's tables costs on top is measured from the other side, by `spec/bench/border.lua`.
+//! Stanzas are made from XML text, so an envelope is read from a `minidom::Element` here. The cost of reading the
+//! tables of the server is measured by `spec/bench/border.lua`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -9,17 +9,20 @@ mod common;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use common::{AsWritten, ENTITY, HOST, JULIET, SENDER, TestServer};
+use common::{AsWritten, CrateNormaliser, ENTITY, HOST, JULIET, SENDER, TestServer};
 use criterion::{BatchSize, Criterion, Throughput};
 use minidom::Element;
-use privilege_native::address::{CrateNormaliser, Normaliser};
+use privilege_native::address::Normaliser;
 use privilege_native::config::{self, Value};
+use privilege_native::fingerprint::{Fingerprint, Fingerprinter};
+use privilege_native::item::{Item, Subscription};
 use privilege_native::ledger::{Entry, Ledger};
 use privilege_native::matrix::{Grant, PermissionMatrix};
-use privilege_native::memory::{Fingerprint, Fingerprinter, Memory};
+use privilege_native::memory::Memory;
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::request::{Request, Sender};
-use privilege_native::roster::{self, IqHead, Item, RosterWriter, Subscription};
+use privilege_native::roster;
+use privilege_native::wire::roster::{IqHead, RosterWriter};
 use privilege_native::{envelope, iq, message, ns};
 
 fn matrix() -> PermissionMatrix {
@@ -65,7 +68,7 @@ fn privileged_iq() -> String {
     )
 }
 
-fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+fn request<'a, T>(sender: Sender<'a>, stanza: T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
     Request {
         sender,
         stanza,
@@ -75,8 +78,8 @@ fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normali
 
 fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
     let matrix = matrix();
-    let message: Element = privileged_message().parse()?;
-    let iq: Element = privileged_iq().parse()?;
+    let message: &Element = &privileged_message().parse()?;
+    let iq: &Element = &privileged_iq().parse()?;
     let stranger = Sender {
         host: "stranger.lit",
         from: "stranger.lit",
@@ -85,34 +88,28 @@ fn judgements(c: &mut Criterion) -> Result<(), minidom::Error> {
 
     let mut group = c.benchmark_group("message");
     group.bench_function("envelope", |b| {
-        b.iter(|| envelope::read_message(black_box(&&message)).is_ok());
+        b.iter(|| envelope::read_message(black_box(&message)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(&&message), &AsWritten)).is_ok());
+        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(message), &AsWritten)).is_ok());
     });
     group.bench_function("judge, addresses normalised by the jid crate", |b| {
-        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(&&message), &CrateNormaliser)).is_ok());
+        b.iter(|| message::judge(&matrix, &request(SENDER, black_box(message), &CrateNormaliser)).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| {
-            message::judge(
-                &matrix,
-                &request(stranger, black_box(&&message), &CrateNormaliser),
-            )
-            .is_err()
-        });
+        b.iter(|| message::judge(&matrix, &request(stranger, black_box(message), &CrateNormaliser)).is_err());
     });
     group.finish();
 
     let mut group = c.benchmark_group("iq");
     group.bench_function("envelope", |b| {
-        b.iter(|| envelope::read_iq(black_box(&&iq)).is_ok());
+        b.iter(|| envelope::read_iq(black_box(&iq)).is_ok());
     });
     group.bench_function("judge, addresses taken as they are", |b| {
-        b.iter(|| iq::judge(&matrix, &request(SENDER, black_box(&&iq), &AsWritten)).is_ok());
+        b.iter(|| iq::judge(&matrix, &request(SENDER, black_box(iq), &AsWritten)).is_ok());
     });
     group.bench_function("deny a stranger", |b| {
-        b.iter(|| iq::judge(&matrix, &request(stranger, black_box(&&iq), &AsWritten)).is_err());
+        b.iter(|| iq::judge(&matrix, &request(stranger, black_box(iq), &AsWritten)).is_err());
     });
     group.finish();
     Ok(())
@@ -151,7 +148,7 @@ const RESULT: IqHead<'static> = IqHead {
 fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     const ITEMS: usize = 5_000;
     let contacts = contacts(ITEMS);
-    let set: Element = format!(
+    let set: &Element = &format!(
         "<query xmlns='{}'><item jid='contact00042@verona.lit' name='Another' subscription='both'><group>Verona</group></item></query>",
         ns::ROSTER
     )
@@ -161,8 +158,8 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     group.bench_function("plan a set of one item", |b| {
         let item = contacts.get(42).map(|(_, item)| item.clone());
         b.iter(|| {
-            roster::read_set(black_box(&&set), JULIET, &AsWritten)
-                .and_then(|sets| roster::plan(sets, |_| item.clone().map(roster::Current::from)))
+            roster::read_set(black_box(&set), JULIET, &AsWritten)
+                .and_then(|edits| roster::plan(edits, |_| item.clone().map(roster::Current::from)))
                 .is_ok()
         });
     });
@@ -180,7 +177,7 @@ fn rosters(c: &mut Criterion) -> Result<(), minidom::Error> {
     Ok(())
 }
 
-/// A presence of somebody, as full of information as presences are.
+/// The fingerprint of a presence of usual size.
 fn fingerprint(number: usize, status: &str) -> Fingerprint {
     let mut print = Fingerprinter::new(&format!("contact{number}@verona.lit/phone"), None);
     print.open("status", ns::CLIENT, &mut []);
@@ -197,12 +194,9 @@ fn presence(c: &mut Criterion) {
     for print in &prints {
         memory.learn(*print, host);
     }
-    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-    let each = memory.bytes() as f64 / memory.len() as f64;
     println!(
-        "presence memory: {SENDERS} senders told, {} remembered in {} bytes, {each:.1} bytes each",
-        memory.len(),
-        memory.bytes()
+        "presence memory: {SENDERS} senders told, {} remembered",
+        memory.len()
     );
 
     let mut group = c.benchmark_group("presence memory of a million");
@@ -243,7 +237,7 @@ fn ledger(c: &mut Criterion) {
     let mut now = 0;
     for number in 1..IN_FLIGHT {
         now += 1;
-        // The limit leaves room.
+        // The limit is higher than this.
         let _ = ledger.open(now, entry(number));
     }
     let mut group = c.benchmark_group("ledger with 10,000 in flight");
@@ -298,7 +292,7 @@ fn main() -> ExitCode {
     let mut criterion = Criterion::default().configure_from_args();
     let stanzas = judgements(&mut criterion).and_then(|()| rosters(&mut criterion));
     if let Err(error) = stanzas {
-        eprintln!("a stanza of the benchmark is no XML: {error}");
+        eprintln!("a stanza of the benchmark is not XML: {error}");
         return ExitCode::FAILURE;
     }
     presence(&mut criterion);

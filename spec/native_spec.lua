@@ -1166,7 +1166,8 @@ describe("the answer to a roster request", function ()
 		for _, change in ipairs(changes) do
 			local contact = change.jid;
 			assert.is_true(change.gains_to);
-			change.jid, change.gains_to, entered[contact] = nil, nil, change;
+			assert.is_true(change.settles_request);
+			change.jid, change.gains_to, change.settles_request, entered[contact] = nil, nil, nil, change;
 		end
 		assert.same(roster, entered);
 	end);

@@ -1,53 +1,26 @@
-//! Addresses: normalised once, judged in that form, forwarded in that form (M5).
+//! Addresses. Each is normalised once, judged in that form, and forwarded in that form (M5).
 //!
-//! The normaliser of record is the server's own, because its result is what the server routes and
-//! stores by. The `jid` crate stands in for it where there is no server (tests, benchmarks) and
-//! double-checks the keys of the configuration; its tables are stricter than the server's, so it is
-//! never the reason to refuse an account or a contact.
+//! The server normalises by its own rules, because it routes and stores by the result. The crate `jid` only checks
+//! the keys of the configuration a second time, see [`is_ambiguous`]. Its tables are stricter than those of the
+//! server, so it is never the reason to refuse an account or a contact.
 
 use jid::Jid;
 
 use crate::denial::{Condition, Denial, ErrorType};
 
-/// Turns an address as somebody wrote it into the one the server routes by.
+/// Turns an address as a peer wrote it into the form that the server routes by.
 pub trait Normaliser {
-    /// The normalised JID, or `None` where `raw` is no JID.
+    /// Returns the normalised JID; `None` if `raw` is not a JID.
     fn jid(&self, raw: &str) -> Option<String>;
-    /// The normalised localpart, or `None` where `raw` is no localpart.
+    /// Returns the normalised localpart; `None` if `raw` is not a localpart.
     fn username(&self, raw: &str) -> Option<String>;
 }
 
-/// Normalises with the `jid` crate: for tests, benchmarks and whatever else runs without a server.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CrateNormaliser;
-
-impl Normaliser for CrateNormaliser {
-    fn jid(&self, raw: &str) -> Option<String> {
-        let jid = Jid::new(raw).ok()?;
-        // Put together from its parts: the crate may keep the original text beside parts that it
-        // read differently, as with a trailing dot after the domain.
-        let mut text = String::with_capacity(raw.len());
-        if let Some(node) = jid.node() {
-            text.push_str(node.as_str());
-            text.push('@');
-        }
-        text.push_str(jid.domain().as_str());
-        if let Some(resource) = jid.resource() {
-            text.push('/');
-            text.push_str(resource.as_str());
-        }
-        Some(text)
-    }
-
-    fn username(&self, raw: &str) -> Option<String> {
-        jid::NodePart::new(raw).ok().map(|node| node.as_str().to_owned())
-    }
-}
-
-/// Whether two careful readers can read two different hosts out of a normalised address.
+/// Whether two careful readers can take a normalised address apart into different parts.
 ///
-/// True only where the `jid` crate accepts it and takes it apart differently; such an address must
-/// not become the key of a grant (C2). What the crate refuses is not ambiguous, merely not its taste.
+/// Returns true only if the crate `jid` accepts the address and reads other parts in it. Such an address must not
+/// become the key of a grant (C2). An address that the crate refuses is not ambiguous; the crate is merely stricter
+/// than the server.
 pub fn is_ambiguous(address: &Address) -> bool {
     match Jid::new(address.as_str()) {
         Ok(jid) => {
@@ -66,7 +39,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Normalises `raw` with the server's rules; `None` where it is no JID.
+    /// Normalises `raw` with the rules of the server; `None` if it is not a JID.
     pub fn normalise(raw: &str, normaliser: &dyn Normaliser) -> Option<Address> {
         if is_plain(raw) {
             return Some(Address { text: raw.to_owned() });
@@ -74,9 +47,10 @@ impl Address {
         normaliser.jid(raw).and_then(Address::from_normalised)
     }
 
-    /// Takes a JID that is normalised already, such as one the server has routed by; `None` where
-    /// it has no domain, or a second `@`, which normalising can make out of look-alikes and the
-    /// server's router then reads as no address at all.
+    /// Takes a JID that is normalised already, such as one that the server has routed by.
+    ///
+    /// Returns `None` if a part is empty, or if there is a second `@`. Normalising can make that out of a character
+    /// that looks alike, and the router of the server does not take the result for an address.
     pub fn from_normalised(text: impl Into<String>) -> Option<Address> {
         let address = Address { text: text.into() };
         let complete = !address.domain().is_empty()
@@ -101,7 +75,7 @@ impl Address {
         bare(&self.text)
     }
 
-    /// The localpart, if there is one.
+    /// The localpart; `None` if there is none.
     pub fn node(&self) -> Option<&str> {
         self.bare().split_once('@').map(|(node, _)| node)
     }
@@ -111,19 +85,20 @@ impl Address {
         domain(&self.text)
     }
 
-    /// The resource, if there is one.
+    /// The resource; `None` if there is none.
     pub fn resource(&self) -> Option<&str> {
         self.text.split_once('/').map(|(_, resource)| resource)
     }
 
-    /// Whether there is no resource.
+    /// Whether the address has no resource.
     pub fn is_bare(&self) -> bool {
         !self.text.contains('/')
     }
 }
 
-/// The recipient of an inner stanza in the form it leaves in (M5); `None` where it was left out, and
-/// `modify/jid-malformed` by the rule `rule` where it is no JID.
+/// Returns the recipient of an inner stanza in the form that it leaves in (M5); `None` if `to` is absent.
+///
+/// A `to` that is not a JID is denied with `modify/jid-malformed` by the rule `rule`.
 pub fn recipient(
     to: Option<String>,
     normaliser: &dyn Normaliser,
@@ -135,19 +110,20 @@ pub fn recipient(
     to.map(|to| judged(to).ok_or_else(malformed)).transpose()
 }
 
-/// The domain of a normalised JID.
+/// Returns the domain of a normalised JID.
 pub fn domain(text: &str) -> &str {
     let bare = bare(text);
     bare.split_once('@').map_or(bare, |(_, domain)| domain)
 }
 
-/// A normalised JID without its resource.
+/// Returns a normalised JID without its resource.
 pub fn bare(text: &str) -> &str {
     text.split_once('/').map_or(text, |(bare, _)| bare)
 }
 
-/// Whether every normaliser leaves `raw` as it is: short, lower-case ASCII, at most one `@`, no empty
-/// label, and a resource, if any, of visible ASCII. Saves the call for nearly every address on the wire.
+/// Whether every normaliser leaves `raw` as it is: short, lower-case ASCII, at most one `@`, no empty label, and a
+/// resource, if any, of visible ASCII. Nearly every address on the wire is like that, and needs no call to the
+/// server.
 fn is_plain(raw: &str) -> bool {
     if raw.len() > 255 {
         return false;
@@ -173,6 +149,13 @@ fn is_plain(raw: &str) -> bool {
     let resource_is_plain = !resource.is_empty() && resource.bytes().all(|byte| byte.is_ascii_graphic());
     label > 0 && !bare.ends_with('-') && resource_is_plain
 }
+
+/// The rules of the crate `jid`, for tests that have no server.
+#[cfg(test)]
+#[path = "../tests/common/normaliser.rs"]
+mod normaliser;
+#[cfg(test)]
+pub(crate) use normaliser::CrateNormaliser;
 
 #[cfg(test)]
 mod tests {
@@ -210,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_jid_is_no_address() {
+    fn text_that_is_not_a_jid_is_not_an_address() {
         for wrong in [
             "",
             "@",
@@ -226,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn m5_a_second_at_sign_is_no_address() {
+    fn m5_a_second_at_sign_is_not_an_address() {
         assert_eq!(Address::from_normalised("a@x@capulet.lit"), None);
         assert!(Address::from_normalised("a@capulet.lit/x@y").is_some());
     }
@@ -248,7 +231,7 @@ mod tests {
         fn m5_the_short_cut_for_plain_addresses_changes_nothing(
             raw in "[a-z0-9._@-]{1,20}(/[!-~]{0,6})?"
         ) {
-            // Wherever the crate accepts a plain address it must agree with the short cut.
+            // If the crate accepts a plain address, it must agree with the short cut.
             if is_plain(&raw) && let Some(text) = CrateNormaliser.jid(&raw) {
                 prop_assert_eq!(text, raw);
             }

@@ -1,11 +1,11 @@
-//! No administration (N1): a grant is about accounts, never about the server.
+//! No administration: a grant is about accounts, never about the server (N1).
 //!
-//! Only the server knows who administers what. A judgement therefore attaches a condition to its permit,
-//! the server says whether the condition holds, and [`refused`] is the answer where it does not.
+//! Only the server knows who administers what. So a judgement adds a condition to its permit, and the server says
+//! whether the condition holds. If it does not, the answer is [`refused`].
 
 use crate::denial::Denial;
 
-/// A part of the server that an account must not administer if an entity is to act in its name.
+/// The part of the server that an account must not administer if an entity is to act on its behalf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Domain {
     /// This host, or the granting host.
@@ -18,7 +18,7 @@ impl Domain {
     /// [`Domain::Any`] as [`Domain::as_str`] writes it. It is not a valid domain name.
     const ANY: &'static str = "*";
 
-    /// The name of the host, or `*`.
+    /// Returns the name of the host, or `*`.
     pub fn as_str(&self) -> &str {
         match self {
             Domain::Host(host) => host,
@@ -26,7 +26,7 @@ impl Domain {
         }
     }
 
-    /// The reverse of [`Domain::as_str`].
+    /// Reads what [`Domain::as_str`] has written.
     pub fn parse(text: &str) -> Domain {
         match text {
             Self::ANY => Domain::Any,
@@ -35,7 +35,7 @@ impl Domain {
     }
 }
 
-/// The refusal of a stanza in the name of an account that administers `domain`.
+/// Refuses a stanza on behalf of an account that administers `domain`: `auth/forbidden` (N1).
 pub fn refused(domain: &Domain) -> Denial {
     Denial::forbidden(
         "N1",

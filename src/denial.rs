@@ -1,17 +1,17 @@
-//! What a judgement comes to when it is not an allow: a denial is a value, never an error.
+//! Denials: the answer "no" of a judgement. A denial is a value, never an error.
 //!
-//! A peer can provoke a denial whenever it likes, so it has to be as cheap and as boring as an allow.
+//! A peer can provoke a denial whenever it likes. So a denial has to cost no more than a permit.
 
 /// The `type` of a stanza error (RFC 6120 section 8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorType {
-    /// Not allowed to do this; ask the administrator.
+    /// The sender may not do this; the administrator can change that.
     Auth,
-    /// Do not retry.
+    /// The sender should not try again.
     Cancel,
-    /// Retry after changing the stanza.
+    /// The sender may try again with another stanza.
     Modify,
-    /// Retry after waiting.
+    /// The sender may try again later.
     Wait,
 }
 
@@ -30,25 +30,25 @@ impl ErrorType {
 /// The defined condition of a stanza error (RFC 6120 section 8.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Not shaped as it has to be.
+    /// The stanza has the wrong shape.
     BadRequest,
-    /// The permission is missing.
+    /// The sender has no permission for this.
     Forbidden,
-    /// The server could not do it.
+    /// The server failed to do it.
     InternalServerError,
-    /// There is no such account or roster item.
+    /// The account or the roster item does not exist.
     ItemNotFound,
-    /// An address that is no JID.
+    /// An address is not a JID.
     JidMalformed,
-    /// Understood, and not to be done: RFC 6121 section 2.3.3 for roster items, M8 for messages.
+    /// The content is refused: a roster item (RFC 6121 section 2.3.3), or a forgery (M8).
     NotAcceptable,
-    /// Nobody may do this.
+    /// Nobody may do this, whatever is granted.
     NotAllowed,
-    /// Too much in flight.
+    /// Too many requests are in flight (Q6).
     ResourceConstraint,
-    /// No answer in time.
+    /// No answer came in time (Q6).
     RemoteServerTimeout,
-    /// The server went away from the request.
+    /// The server has given up the request.
     ServiceUnavailable,
 }
 
@@ -70,26 +70,26 @@ impl Condition {
     }
 }
 
-/// Why a stanza was refused, ready to become a stanza error and a log line.
+/// The reason why a stanza was refused, ready to become a stanza error and a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// The `type` of the stanza error.
     pub error_type: ErrorType,
     /// The condition of the stanza error.
     pub condition: Condition,
-    /// A sentence for the author of the component: what was wrong and what would be right.
+    /// A sentence for the author of the component. It says what was wrong and what would be right (O7).
     pub text: String,
     /// The number of the requirement that was broken, such as `M2`.
     pub rule: &'static str,
 }
 
 impl Denial {
-    /// A refusal for want of a permission: `auth/forbidden`.
+    /// A refusal because a permission is missing: `auth/forbidden`.
     pub fn forbidden(rule: &'static str, text: impl Into<String>) -> Denial {
         Denial::new(ErrorType::Auth, Condition::Forbidden, rule, text)
     }
 
-    /// A refusal for a stanza of the wrong shape: `modify/bad-request`.
+    /// A refusal because the stanza has the wrong shape: `modify/bad-request`.
     pub fn bad_request(rule: &'static str, text: impl Into<String>) -> Denial {
         Denial::new(ErrorType::Modify, Condition::BadRequest, rule, text)
     }

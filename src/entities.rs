@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::advert;
 use crate::matrix::{Grant, PermissionMatrix};
 use crate::permission::PresenceAccess;
 use crate::viewers::{Number, SharedMemory};
+use crate::wire::advert;
 
 /// A stanza that the host sends: to this address, finished.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,63 +1,13 @@
 //! The fixed-depth shape of a privileged stanza, as plain data (M4, Q2).
 //!
-//! Reads a known number of levels and never looks into a payload: how deep that goes is for its
-//! sender to choose, and native recursion over it would be a way to crash the server. One reader
-//! serves two sources, the server's stanza tables and `minidom::Element`, so that every rule can be
-//! tested and fuzzed from XML text.
-
-use std::borrow::Cow;
+//! A reader here looks at a known number of levels, and never into a payload. The sender chooses how deep a payload
+//! is, and native recursion over it would let the sender crash the server.
 
 use crate::denial::Denial;
+use crate::element::{Element, children};
 use crate::ns;
 
-/// One element of a stanza, wherever it is kept.
-pub trait Tag: Sized {
-    /// The element name.
-    fn name(&self) -> String;
-    /// The namespace; stanzas of the stream itself are in `jabber:client`.
-    fn namespace(&self) -> Cow<'_, str>;
-    /// The value of an attribute without a namespace.
-    fn attribute(&self, name: &str) -> Option<String>;
-    /// How many child elements there are.
-    fn child_count(&self) -> usize;
-    /// The child element with this index, from 0.
-    fn child(&self, index: usize) -> Option<Self>;
-    /// The text directly inside, child elements left out.
-    fn text(&self) -> String;
-
-    /// Whether this is the element of that name in that namespace.
-    fn is(&self, name: &str, namespace: &str) -> bool {
-        self.namespace() == namespace && self.name() == name
-    }
-}
-
-impl Tag for &minidom::Element {
-    fn name(&self) -> String {
-        minidom::Element::name(self).to_owned()
-    }
-
-    fn namespace(&self) -> Cow<'_, str> {
-        Cow::Owned(self.ns())
-    }
-
-    fn attribute(&self, name: &str) -> Option<String> {
-        self.attr(name).map(str::to_owned)
-    }
-
-    fn child_count(&self) -> usize {
-        self.children().count()
-    }
-
-    fn child(&self, index: usize) -> Option<Self> {
-        self.children().nth(index)
-    }
-
-    fn text(&self) -> String {
-        minidom::Element::text(self)
-    }
-}
-
-/// What a privileged message says about itself.
+/// The addresses of the message inside a privileged message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageEnvelope {
     /// `from` of the forwarded message, as written.
@@ -66,10 +16,10 @@ pub struct MessageEnvelope {
     pub to: Option<String>,
 }
 
-/// What a privileged IQ says about itself.
+/// The attributes and the payload of the IQ inside a privileged IQ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IqEnvelope {
-    /// Namespace of the element inside `<privileged_iq/>`.
+    /// The namespace of the element inside `<privileged_iq/>`.
     pub namespace: String,
     /// `type` of the inner IQ, as written.
     pub kind: Option<String>,
@@ -77,33 +27,28 @@ pub struct IqEnvelope {
     pub from: Option<String>,
     /// `to` of the inner IQ, as written.
     pub to: Option<String>,
-    /// `id` of the inner IQ.
+    /// `id` of the inner IQ, as written.
     pub id: String,
-    /// Namespace of the payload.
+    /// The namespace of the payload.
     pub payload_namespace: String,
 }
 
 /// Whether this is the wrapper of a privileged message, in either version (A5).
-fn is_privilege<T: Tag>(tag: &T) -> bool {
-    let is_ours = matches!(&*tag.namespace(), ns::PRIVILEGE | ns::PRIVILEGE_1);
-    is_ours && tag.name() == "privilege"
+fn is_privilege<T: Element>(element: &T) -> bool {
+    let is_ours = matches!(&*element.namespace(), ns::PRIVILEGE | ns::PRIVILEGE_1);
+    is_ours && element.name() == "privilege"
 }
 
-/// Whether a message carries a privileged wrapper, well-formed or not.
-pub fn is_privileged_message<T: Tag>(stanza: &T) -> bool {
+/// Whether a message carries a privileged wrapper, of the right shape or not.
+pub fn is_privileged_message<T: Element>(stanza: &T) -> bool {
     children(stanza).any(|child| is_privilege(&child))
 }
 
-/// The child elements of an element, in order.
-pub fn children<T: Tag>(tag: &T) -> impl Iterator<Item = T> {
-    (0..tag.child_count()).map_while(|index| tag.child(index))
-}
-
-/// Reads `<message><privilege><forwarded><message/>`; gives the envelope and the forwarded message.
+/// Reads `<message><privilege><forwarded><message/>`. Returns the envelope and the forwarded message.
 ///
-/// A `<delay/>` beside the forwarded message is allowed (M4). Anything else is `modify/bad-request`
-/// with a text that says what is wrong.
-pub fn read_message<T: Tag>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> {
+/// A `<delay/>` beside the forwarded message is allowed. Anything else is denied with `modify/bad-request` and a text
+/// that says what is wrong (M4).
+pub fn read_message<T: Element>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> {
     let wrong = |text: &str| Denial::bad_request("M4", text);
     let mut wrappers = children(stanza).filter(is_privilege);
     let privilege = wrappers.next().ok_or_else(|| wrong("there is no <privilege/>"))?;
@@ -127,8 +72,9 @@ pub fn read_message<T: Tag>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> 
     Ok((envelope, inner))
 }
 
-/// The one `<message/>` inside a `<forwarded/>`, beside which a `<delay/>` may stand; otherwise what is wrong.
-pub fn forwarded_message<T: Tag>(forwarded: &T) -> Result<T, &'static str> {
+/// Returns the one `<message/>` inside a `<forwarded/>`, or a text that says what is wrong. One `<delay/>` may stand
+/// beside the message.
+pub fn forwarded_message<T: Element>(forwarded: &T) -> Result<T, &'static str> {
     let (mut inner, mut delays) = (None, 0usize);
     for child in children(forwarded) {
         if child.is("delay", ns::DELAY) {
@@ -147,11 +93,11 @@ pub fn forwarded_message<T: Tag>(forwarded: &T) -> Result<T, &'static str> {
         .ok_or("<forwarded/> has to hold one <message xmlns='jabber:client'/>")
 }
 
-/// Reads `<iq><privileged_iq><iq/>`; gives the envelope and the inner IQ.
+/// Reads `<iq><privileged_iq><iq/>`. Returns the envelope and the inner IQ.
 ///
-/// The namespace of the inner IQ and its type are left for the judgement (Q1); what is counted here
-/// is Q2: one inner IQ, one payload, an id outside and inside.
-pub fn read_iq<T: Tag>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
+/// Anything but one inner IQ, one payload, and an id outside and inside is denied with `modify/bad-request` (Q2).
+/// The judgement checks the namespace and the type of the inner IQ (Q1).
+pub fn read_iq<T: Element>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
     let wrong = |text: &str| Denial::bad_request("Q2", text);
     if stanza.attribute("id").is_none() {
         return Err(wrong("the outer <iq/> has no id"));
@@ -196,10 +142,10 @@ pub fn read_iq<T: Tag>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
 mod tests {
     use super::*;
     use crate::denial::Condition;
-    use minidom::Element;
+    use minidom::Element as Xml;
     use proptest::prelude::*;
 
-    fn message(content: &str) -> Element {
+    fn message(content: &str) -> Xml {
         format!(
             "<message xmlns='jabber:client' from='pubsub.capulet.lit' to='capulet.lit'>{content}</message>"
         )
@@ -207,10 +153,18 @@ mod tests {
         .unwrap()
     }
 
-    fn iq(content: &str) -> Element {
+    fn iq(content: &str) -> Xml {
         format!("<iq xmlns='jabber:client' from='pubsub.capulet.lit' to='juliet@capulet.lit' id='o' type='get'>{content}</iq>")
             .parse()
             .unwrap()
+    }
+
+    fn read_message(stanza: &Xml) -> Result<(MessageEnvelope, &Xml), Denial> {
+        super::read_message(&stanza)
+    }
+
+    fn read_iq(stanza: &Xml) -> Result<(IqEnvelope, &Xml), Denial> {
+        super::read_iq(&stanza)
     }
 
     const INNER: &str = "<message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@montague.lit'><body>x</body></message>";
@@ -221,7 +175,7 @@ mod tests {
             let stanza = message(&format!(
                 "<privilege xmlns='urn:xmpp:privilege:{version}'><forwarded xmlns='urn:xmpp:forward:0'>{INNER}</forwarded></privilege>"
             ));
-            let (envelope, inner) = read_message(&&stanza).unwrap();
+            let (envelope, inner) = read_message(&stanza).unwrap();
             assert_eq!(envelope.from.as_deref(), Some("juliet@capulet.lit"));
             assert_eq!(envelope.to.as_deref(), Some("romeo@montague.lit"));
             assert!(inner.has_child("body", ns::CLIENT));
@@ -271,7 +225,7 @@ mod tests {
                 "urn:xmpp:forward:0",
             ),
         ] {
-            let denial = read_message(&&message(&wrong)).unwrap_err();
+            let denial = read_message(&message(&wrong)).unwrap_err();
             assert_eq!(
                 (denial.condition, denial.rule),
                 (Condition::BadRequest, "M4"),
@@ -280,7 +234,7 @@ mod tests {
             assert!(denial.text.contains(part), "{wrong}: {}", denial.text);
         }
         for right in [format!("{delay}{INNER}"), format!("{INNER}{delay}")] {
-            read_message(&&message(&forwarded(&right))).unwrap();
+            read_message(&message(&forwarded(&right))).unwrap();
         }
     }
 
@@ -291,7 +245,7 @@ mod tests {
                 "<privileged_iq xmlns='urn:xmpp:privilege:2'>{content}</privileged_iq>"
             ))
         };
-        let (envelope, _) = read_iq(&&wrap(
+        let (envelope, _) = read_iq(&wrap(
             "<iq xmlns='jabber:client' id='i' type='get' to='upload.capulet.lit'><request xmlns='urn:xmpp:http:upload:0'/></iq>",
         ))
         .unwrap();
@@ -307,7 +261,7 @@ mod tests {
             format!("<iq xmlns='jabber:client' id='i' type='get'>{payload}{payload}</iq>"),
             "<message xmlns='jabber:client' id='i'><body/></message>".to_owned(),
         ] {
-            let denial = read_iq(&&wrap(&wrong)).unwrap_err();
+            let denial = read_iq(&wrap(&wrong)).unwrap_err();
             assert_eq!(
                 (denial.condition, denial.rule),
                 (Condition::BadRequest, "Q2"),
@@ -317,7 +271,7 @@ mod tests {
     }
 
     /// XML made of the names and namespaces that matter, in any arrangement.
-    fn any_xml() -> impl Strategy<Value = Element> {
+    fn any_xml() -> impl Strategy<Value = Xml> {
         let name = prop_oneof![
             Just("message"),
             Just("iq"),
@@ -336,8 +290,7 @@ mod tests {
             Just(ns::DELAY),
             Just("x"),
         ];
-        let leaf =
-            (name.clone(), namespace.clone()).prop_map(|(name, namespace)| Element::bare(name, namespace));
+        let leaf = (name.clone(), namespace.clone()).prop_map(|(name, namespace)| Xml::bare(name, namespace));
         leaf.prop_recursive(5, 30, 3, move |inner| {
             (
                 name.clone(),
@@ -345,7 +298,7 @@ mod tests {
                 prop::collection::vec(inner, 0..3),
             )
                 .prop_map(|(name, namespace, children)| {
-                    let mut element = Element::bare(name, namespace);
+                    let mut element = Xml::bare(name, namespace);
                     for child in children {
                         element.append_child(child);
                     }
@@ -357,7 +310,7 @@ mod tests {
     proptest! {
         #[test]
         fn m4_whatever_is_read_has_the_one_shape(stanza in any_xml()) {
-            if let Ok((_, inner)) = read_message(&&stanza) {
+            if let Ok((_, inner)) = read_message(&stanza) {
                 prop_assert!(inner.is("message", ns::CLIENT));
                 let privilege: Vec<_> = stanza.children().filter(is_privilege).collect();
                 prop_assert_eq!(privilege.len(), 1);
@@ -366,7 +319,7 @@ mod tests {
                     privilege[0].get_child("forwarded", ns::FORWARD).unwrap().get_child("message", ns::CLIENT).unwrap()
                 ));
             }
-            let _ = read_iq(&&stanza);
+            let _ = read_iq(&stanza);
         }
     }
 }

@@ -1,20 +1,21 @@
-//! What would speak with another's authority, and is refused in a privileged stanza (M8).
+//! Forgeries: content that speaks with the authority of somebody else is refused in a privileged stanza (M8).
 //!
-//! Some elements are believed because of who sends them: a component believes the host when it reads
-//! `<privilege/>` or `<delegation/>`, and a client believes its own account when it reads a carbon or a result
-//! out of the archive, or a push of its roster. An entity must not be able to make those.
+//! A reader believes some elements because of their sender. A component believes `<privilege/>` and `<delegation/>`
+//! of the host. A client believes carbons, results from the archive, and roster pushes of its own account. An entity
+//! must not be able to make those.
 //!
-//! Looks at the children of the message, and into a carbon at a fixed depth.
+//! The checks look at the children of a message, and into a carbon at a fixed depth.
 
 use crate::address::{self, Address, Normaliser};
 use crate::denial::{Condition, Denial, ErrorType};
-use crate::envelope::{self, Tag};
+use crate::element::{Element, children};
+use crate::envelope;
 use crate::ns;
 use crate::permission::IqType;
 
-/// Refuses a message of the host itself that grants or delegates something.
-pub fn check_message_of_host<T: Tag>(message: &T) -> Result<(), Denial> {
-    for child in envelope::children(message) {
+/// Refuses a message of the host itself that grants or delegates something: `modify/not-acceptable` (M8).
+pub fn check_message_of_host<T: Element>(message: &T) -> Result<(), Denial> {
+    for child in children(message) {
         let name = if child.namespace().starts_with(ns::PRIVILEGE_ANY) {
             "privilege"
         } else if child.namespace().starts_with(ns::DELEGATION_ANY) {
@@ -31,18 +32,19 @@ pub fn check_message_of_host<T: Tag>(message: &T) -> Result<(), Denial> {
     Ok(())
 }
 
-/// Refuses a message of an account to itself that pretends to be the server's: one with a result out of the
-/// archive, or with a carbon, unless that is the copy of a message between the account and `own_domain`.
+/// Refuses a message of an account to itself that pretends to come from the server: `modify/not-acceptable` (M8).
 ///
-/// `account` is the bare JID of the account, `own_domain` the domain of the entity, if it has one.
-pub fn check_message_to_self<T: Tag>(
+/// That is a message with a result from the archive, or with a carbon. One carbon is allowed if it is the copy of a
+/// message between the account and `own_domain`. `account` is the bare JID of the account; `own_domain` is the domain
+/// of the entity, if it has one.
+pub fn check_message_to_self<T: Element>(
     message: &T,
     account: &str,
     own_domain: Option<&str>,
     normaliser: &dyn Normaliser,
 ) -> Result<(), Denial> {
     let mut carbons = 0usize;
-    for child in envelope::children(message) {
+    for child in children(message) {
         if is_of_archive(&child) {
             return Err(refused(
                 "a message to the account itself cannot carry results of the archive (urn:xmpp:mam:*)",
@@ -61,8 +63,9 @@ pub fn check_message_to_self<T: Tag>(
     Ok(())
 }
 
-/// Refuses a push to a client of the account: a set from the account's bare JID that says what the server has
-/// stored. `to` is the judged recipient.
+/// Refuses a set that a client of the account would take for a push of the server: `modify/not-acceptable` (M8).
+///
+/// `account` is the bare JID that the set comes from; `to` is the judged recipient.
 pub fn check_iq(
     payload_namespace: &str,
     kind: IqType,
@@ -82,17 +85,22 @@ fn refused(text: impl Into<String>) -> Denial {
     Denial::new(ErrorType::Modify, Condition::NotAcceptable, "M8", text)
 }
 
-fn is_of_archive<T: Tag>(child: &T) -> bool {
+fn is_of_archive<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::MAM_ANY)
 }
 
-/// Whether this is a carbon, in any version. `<private/>`, which is in the same namespace, is not one.
-fn is_carbon<T: Tag>(child: &T) -> bool {
+/// Whether this is a carbon, in any version. `<private/>` is in the same namespace and is not a carbon.
+fn is_carbon<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::CARBONS_ANY) && matches!(child.name().as_str(), "sent" | "received")
 }
 
-/// Whether a carbon is the copy of a message between `account` and `domain`, and of nothing else.
-fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normaliser: &dyn Normaliser) -> bool {
+/// Whether a carbon is the copy of a message between `account` and `domain`, and holds nothing else.
+fn copies_message_with<T: Element>(
+    carbon: &T,
+    account: &str,
+    domain: &str,
+    normaliser: &dyn Normaliser,
+) -> bool {
     if carbon.namespace() != ns::CARBONS || carbon.child_count() != 1 {
         return false;
     }
@@ -103,8 +111,8 @@ fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normalis
     else {
         return false;
     };
-    // What a client unwraps it may unwrap once more.
-    if envelope::children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
+    // A client that unwraps a copy may unwrap the content of the copy as well.
+    if children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
         return false;
     }
     let party = |name| {
@@ -126,13 +134,13 @@ fn copies_message_with<T: Tag>(carbon: &T, account: &str, domain: &str, normalis
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
-    use minidom::Element;
+    use minidom::Element as Xml;
     use proptest::prelude::*;
 
     const ACCOUNT: &str = "juliet@capulet.lit";
     const GATEWAY: &str = "gateway.capulet.lit";
 
-    fn message(content: &str) -> Element {
+    fn message(content: &str) -> Xml {
         format!("<message xmlns='jabber:client' from='{ACCOUNT}'>{content}</message>")
             .parse()
             .unwrap()
@@ -145,7 +153,13 @@ mod tests {
     }
 
     fn to_self(content: &str, own_domain: Option<&str>) -> Result<(), Denial> {
-        check_message_to_self(&&message(content), ACCOUNT, own_domain, &CrateNormaliser)
+        let message = &message(content);
+        check_message_to_self(&message, ACCOUNT, own_domain, &CrateNormaliser)
+    }
+
+    fn of_host(content: &str) -> Result<(), Denial> {
+        let message = &message(content);
+        check_message_of_host(&message)
     }
 
     fn assert_refused(checked: Result<(), Denial>, what: &str) {
@@ -166,7 +180,7 @@ mod tests {
             "<delegation xmlns='urn:xmpp:delegation:1'/>",
             "<delegation xmlns='urn:xmpp:delegation:2'><delegated namespace='jabber:iq:roster'/></delegation>",
         ] {
-            assert_refused(check_message_of_host(&&message(forged)), forged);
+            assert_refused(of_host(forged), forged);
         }
         for harmless in [
             "",
@@ -175,7 +189,7 @@ mod tests {
             "<x xmlns='urn:example'><privilege xmlns='urn:xmpp:privilege:2'/></x>",
             &carbon("sent", "a@b.lit", "c@d.lit"),
         ] {
-            check_message_of_host(&&message(harmless)).expect(harmless);
+            of_host(harmless).expect(harmless);
         }
     }
 
@@ -287,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands where: a carbon that passes is one of a message with the own domain.
+        /// A carbon passes only if it is a copy of a message with the own domain.
         #[test]
         fn m8_a_carbon_that_passes_is_about_the_own_domain(
             direction in prop::sample::select(vec!["sent", "received", "private"]),

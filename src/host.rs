@@ -5,15 +5,15 @@
 use crate::administration::{self, Domain};
 use crate::denial::Denial;
 use crate::entities::{Entities, Outgoing};
+use crate::item::Item;
 use crate::ledger::{self, Answer, Entry, Ledger};
 use crate::matrix::{self, PermissionMatrix};
 use crate::memory::Todo;
 use crate::permission::PresenceAccess;
-use crate::roster::{IqHead, Item, RosterWriter};
 use crate::settings::Settings;
 use crate::viewers::{Number, SharedMemory, Viewers};
-use crate::wire;
 use crate::wire::iq::{Frame, Reply};
+use crate::wire::{self, roster::IqHead};
 use crate::{iq, message, roster};
 
 /// One granting host.
@@ -343,7 +343,7 @@ impl Host {
             };
             Outgoing {
                 to: address.to_owned(),
-                text: push_text(&head, version, jid, item),
+                text: wire::roster::push(&head, version, jid, item),
             }
         };
         entities.pushed(matrix, username).map(push).collect()
@@ -380,12 +380,6 @@ impl Host {
             Todo::Tell => Some(Task::Tell),
         }
     }
-}
-
-fn push_text(head: &IqHead<'_>, version: Option<&str>, jid: &str, item: Option<&Item>) -> String {
-    let mut writer = RosterWriter::new(head, version, 256);
-    writer.whole(jid, item);
-    writer.finish()
 }
 
 fn new_id(prefix: &str, last: &mut u64, what: &str) -> String {

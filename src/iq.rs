@@ -3,7 +3,8 @@
 use crate::address::{self, Address};
 use crate::administration::Domain;
 use crate::denial::Denial;
-use crate::envelope::{self, Tag};
+use crate::element::Element;
+use crate::envelope;
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
 use crate::ns;
@@ -12,9 +13,9 @@ use crate::request::{Permit, Request};
 
 /// Judges an IQ request that carries a `<privileged_iq/>`.
 ///
-/// Returns the permit with the inner IQ in it. A permit has conditions that only the server can check; where the
-/// account does not exist, [`no_account`] is the answer.
-pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
+/// Returns the permit with the inner IQ in it. Only the server can check the conditions of a permit. If the account
+/// does not exist, the answer is [`no_account`].
+pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let missing = || {
         Denial::forbidden(
@@ -24,7 +25,7 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
     };
     let grant = request.grant(matrix, |grant| !grant.iq.is_empty(), missing)?;
     let account = request.account(host, grant, || no_account(host))?;
-    let (envelope, inner) = envelope::read_iq(request.stanza)?;
+    let (envelope, inner) = envelope::read_iq(&request.stanza)?;
     if envelope.namespace != ns::CLIENT {
         return Err(Denial::forbidden(
             "Q1",
@@ -72,11 +73,11 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
     })
 }
 
-/// What an account must not administer if it is to send this payload (N1).
+/// Returns the part of the server that an account must not administer if it is to send this payload (N1).
 ///
-/// A command administers the host it is addressed to. A new password gives away everything that the account
-/// may do, on whichever host. An administrator of a service of rooms or nodes is the owner of everybody's; the nodes of
-/// an account are its own. `addressed` is the recipient.
+/// A command administers the host that it is addressed to. A new password hands over everything that the account may
+/// do, on every host. An administrator of a service owns all its rooms and nodes. The nodes of an account are its
+/// own, so they are not covered here. `addressed` is the recipient.
 fn administered(namespace: &str, kind: IqType, addressed: &str) -> Option<Domain> {
     let host = || Some(Domain::Host(address::domain(addressed).to_owned()));
     match (namespace, kind) {
@@ -87,8 +88,8 @@ fn administered(namespace: &str, kind: IqType, addressed: &str) -> Option<Domain
     }
 }
 
-/// Whether the entity is granted any IQs in the name of the account, by bare JID: what is in flight where this
-/// has ended is to be given up (C6).
+/// Whether the entity is granted any IQs on behalf of the account with the bare JID `account`. Requests in flight are
+/// given up when that has ended (C6).
 pub fn is_granted(matrix: &PermissionMatrix, entity: &str, account: &str) -> bool {
     matrix.grant(entity).is_some_and(|grant| {
         let username = account.split_once('@').map(|(username, _)| username);
@@ -96,7 +97,7 @@ pub fn is_granted(matrix: &PermissionMatrix, entity: &str, account: &str) -> boo
     })
 }
 
-/// The refusal where the outer `to` is no account that the entity may speak for (Q1).
+/// Refuses an IQ whose outer `to` is not an account that the entity may speak for: `auth/forbidden` (Q1).
 pub fn no_account(host: &str) -> Denial {
     Denial::forbidden(
         "Q1",
@@ -106,11 +107,12 @@ pub fn no_account(host: &str) -> Denial {
     )
 }
 
-/// The answer where the server failed to send a permitted IQ (Q7).
+/// The answer if the server failed to send a permitted IQ: `wait/internal-server-error` (Q7).
 pub fn failed() -> Denial {
     Denial::failed("Q7", "the server failed to handle this IQ")
 }
 
+/// Returns the first 100 characters.
 fn shortened(namespace: &str) -> String {
     namespace.chars().take(100).collect()
 }
@@ -119,18 +121,17 @@ fn shortened(namespace: &str) -> String {
 mod tests {
     use super::*;
     use crate::address::CrateNormaliser;
-    use crate::denial::Condition;
+    use crate::denial::{Condition, ErrorType};
     use crate::matrix::{Grant, Scope};
     use crate::permission::Access;
-    use crate::request::Sender;
-    use minidom::Element;
+    use crate::request::{Sender, Session};
+    use minidom::Element as Xml;
 
     const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 
     const SENDER: Sender<'static> = Sender {
-        session_type: "component",
+        session: Session::Component,
         host: "pubsub.capulet.lit",
-        username: None,
         from: "pubsub.capulet.lit",
         acting: false,
     };
@@ -145,14 +146,14 @@ mod tests {
     fn judged(grant: Grant, to: &str, kind: &str, inner: &str) -> Result<Permit<()>, Denial> {
         let mut matrix = PermissionMatrix::new("capulet.lit");
         matrix.insert("pubsub.capulet.lit".into(), grant);
-        let stanza: Element = format!(
+        let stanza: Xml = format!(
             "<iq xmlns='jabber:client' id='o' to='{to}' type='{kind}'><privileged_iq xmlns='urn:xmpp:privilege:2'>{inner}</privileged_iq></iq>"
         )
         .parse()
         .unwrap();
         let request = Request {
             sender: SENDER,
-            stanza: &&stanza,
+            stanza: &stanza,
             normaliser: &CrateNormaliser,
         };
         judge(&matrix, &request).map(Permit::without_stanza)
@@ -259,9 +260,35 @@ mod tests {
     }
 
     #[test]
-    fn q3_a_recipient_that_is_no_jid_is_refused() {
+    fn q3_a_recipient_that_is_not_a_jid_is_refused() {
         let denial = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set' to='@'")).unwrap_err();
         assert_eq!(denial.condition, Condition::JidMalformed);
+    }
+
+    #[test]
+    fn c4_a_privileged_iq_does_not_nest() {
+        let nested = inner("type='set'").replace(
+            &format!("<pubsub xmlns='{PUBSUB}'/>"),
+            &format!("<privileged_iq xmlns='{}'/>", ns::PRIVILEGE),
+        );
+        let denial = judged(grant(), "juliet@capulet.lit", "set", &nested).unwrap_err();
+        assert_eq!((denial.condition, denial.rule), (Condition::Forbidden, "Q1"));
+    }
+
+    #[test]
+    fn q4_the_permit_keeps_the_inner_id_for_the_answer() {
+        let permit = judged(grant(), "juliet@capulet.lit", "set", &inner("type='set'")).unwrap();
+        assert_eq!(permit.inner_id.as_deref(), Some("i"));
+    }
+
+    #[test]
+    fn q7_a_failure_of_the_server_may_be_tried_again() {
+        for denial in [failed(), crate::message::failed(), crate::ledger::unrelayable()] {
+            assert_eq!(
+                (denial.error_type, denial.condition, denial.rule),
+                (ErrorType::Wait, Condition::InternalServerError, "Q7")
+            );
+        }
     }
 
     #[test]
@@ -327,7 +354,7 @@ mod tests {
             (ns::REGISTER, "set", "", Some(Domain::Any)),
             (ns::REGISTER, "set", "to='capulet.lit'", Some(Domain::Any)),
             (ns::REGISTER, "set", "to='gateway.lit'", Some(Domain::Any)),
-            // A get says no more than that there is an account.
+            // A get only tells that the account exists.
             (ns::REGISTER, "get", "", None),
             (PUBSUB, "set", "to='capulet.lit'", None),
             (

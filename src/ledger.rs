@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::denial::{Condition, Denial, ErrorType};
-use crate::envelope::Tag;
+use crate::element::Element;
 use crate::request::{Permit, Request};
 
 /// A request on its way.
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// Enters what a permit lets go ahead; see [`Ledger::open`]. The answer goes to the sender of the request.
-    pub fn enter<T: Tag>(
+    pub fn enter<T: Element>(
         &mut self,
         now: u64,
         request: &Request<'_, T>,

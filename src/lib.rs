@@ -7,15 +7,14 @@
 //! presence and what each has been told. A judgement is a value: a [`request::Permit`], or a [`denial::Denial`].
 //!
 //! ```
-//! use privilege_native::address::CrateNormaliser;
 //! use privilege_native::config::{self, Value};
 //! use privilege_native::message;
-//! use privilege_native::request::{Request, Sender};
+//! use privilege_native::request::{Request, Sender, Session};
 //! # use privilege_native::address::Normaliser;
 //! # struct Server;
 //! # impl Normaliser for Server {
-//! #     fn jid(&self, raw: &str) -> Option<String> { CrateNormaliser.jid(raw) }
-//! #     fn username(&self, raw: &str) -> Option<String> { CrateNormaliser.username(raw) }
+//! #     fn jid(&self, raw: &str) -> Option<String> { Some(raw.to_lowercase()) }
+//! #     fn username(&self, raw: &str) -> Option<String> { Some(raw.to_lowercase()) }
 //! # }
 //! # impl config::Server for Server {
 //! #     fn serves(&self, _: &str) -> bool { true }
@@ -33,9 +32,9 @@
 //!     <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='romeo@montague.lit' to='a@b.lit'/>\
 //!     </forwarded></privilege></message>".parse().unwrap();
 //! let sender = Sender {
-//!     session_type: "component", host: "gateway.lit", username: None, from: "gateway.lit", acting: false,
+//!     session: Session::Component, host: "gateway.lit", from: "gateway.lit", acting: false,
 //! };
-//! let request = Request { sender, stanza: &&stanza, normaliser: &CrateNormaliser };
+//! let request = Request { sender, stanza: &stanza, normaliser: &Server };
 //! let denial = message::judge(&matrix, &request).unwrap_err();
 //! assert_eq!(denial.condition.as_str(), "forbidden");
 //! println!("{}", denial.text); // the "from" of the forwarded message has to be the bare JID of an account of capulet.lit ...
@@ -46,14 +45,16 @@
 
 pub mod address;
 pub mod administration;
-pub mod advert;
 pub mod config;
 pub mod denial;
+pub mod element;
 pub mod entities;
 pub mod envelope;
+pub mod fingerprint;
 pub mod forgery;
 pub mod host;
 pub mod iq;
+pub mod item;
 pub mod ledger;
 pub mod matrix;
 pub mod memory;
@@ -66,7 +67,6 @@ pub mod roster;
 pub mod settings;
 pub mod viewers;
 pub mod wire;
-pub mod xml;
 
 #[cfg(any(
     feature = "lua51",

@@ -1,4 +1,4 @@
-//! The permission matrix: what each granting host allows each entity. Compiled once per configuration.
+//! The permission matrix: what a granting host allows each entity. It is compiled once per configuration.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -37,7 +37,7 @@ impl Scope {
     /// Whether every account that `other` covers is covered.
     pub fn includes(&self, other: &Scope) -> bool {
         match (&self.accounts, &other.accounts) {
-            // Lists are compared account by account: one that is excepted anyway need not be listed.
+            // Lists are compared account by account. An account that is excepted anyway need not be listed.
             (_, Some(others)) => others
                 .iter()
                 .all(|username| self.covers(username) || !other.covers(username)),
@@ -46,7 +46,7 @@ impl Scope {
         }
     }
 
-    /// The accounts that both sides cover.
+    /// Returns the accounts that both scopes cover (C5).
     #[must_use]
     pub fn stricter(&self, other: &Scope) -> Scope {
         let accounts = match (&self.accounts, &other.accounts) {
@@ -61,27 +61,27 @@ impl Scope {
     }
 }
 
-/// What one granting host allows one entity.
+/// The permissions that one granting host gives one entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Access to rosters.
     pub roster: Access,
     /// Whether the entity wants roster pushes; see [`Grant::pushes_roster`].
     pub roster_push: bool,
-    /// Sending messages in the name of accounts.
+    /// Whether messages may be sent on behalf of accounts.
     pub message: MessageAccess,
-    /// Being told presence.
+    /// Whose presence the entity is told.
     pub presence: PresenceAccess,
     /// IQ access by payload namespace; never holds `Access::None`.
     pub iq: BTreeMap<String, Access>,
-    /// The accounts all of this is about.
+    /// The accounts that all of this is about.
     pub scope: Scope,
-    /// The version it is advertised in.
+    /// The version of XEP-0356 that the grant is advertised in.
     pub protocol: Protocol,
 }
 
 impl Grant {
-    /// Whether nothing at all is granted, so that nothing is advertised (A1).
+    /// Whether nothing at all is granted.
     pub fn is_empty(&self) -> bool {
         self.roster == Access::None
             && self.message == MessageAccess::None
@@ -100,8 +100,8 @@ impl Grant {
             && (other.presence == PresenceAccess::None || self.shows_scope_of(other))
     }
 
-    /// An account outside the scope may be seen as a contact of one inside, unless it is excepted. So
-    /// the exceptions matter even where lists of accounts settle who is covered.
+    /// An account outside the scope may be seen as a contact of one inside, unless it is excepted. So the exceptions
+    /// matter even if a list says which accounts are covered.
     fn shows_scope_of(&self, other: &Grant) -> bool {
         self.scope.includes(&other.scope)
             && (other.presence != PresenceAccess::Roster || self.scope.except.is_subset(&other.scope.except))
@@ -112,7 +112,7 @@ impl Grant {
         self.iq.get(namespace).is_some_and(|access| access.allows(kind))
     }
 
-    /// What both grants allow (C5).
+    /// Returns what both grants allow (C5).
     #[must_use]
     pub fn stricter(&self, other: &Grant) -> Grant {
         let iq = self
@@ -164,8 +164,8 @@ impl PermissionMatrix {
         &self.host
     }
 
-    /// Enters a grant for the entity with this normalised bare JID. If there is one already, the
-    /// stricter of each permission stays (C5).
+    /// Enters a grant for the entity with this normalised bare JID. If the entity has one already, the stricter of
+    /// each permission stays (C5).
     pub fn insert(&mut self, entity: String, grant: Grant) {
         let grant = match self.grants.get(&entity) {
             Some(earlier) => earlier.stricter(&grant),
@@ -174,12 +174,12 @@ impl PermissionMatrix {
         self.grants.insert(entity, Rc::new(grant));
     }
 
-    /// What the host grants this entity; `None` for nothing.
+    /// Returns what the host grants the entity with this bare JID; `None` for nothing.
     pub fn grant(&self, entity: &str) -> Option<&Rc<Grant>> {
         self.grants.get(entity).filter(|grant| !grant.is_empty())
     }
 
-    /// What the host grants the sender of a stanza; `None` for nothing.
+    /// Returns what the host grants the sender of a stanza; `None` for nothing.
     pub fn grant_of(&self, sender: &Sender<'_>) -> Option<&Rc<Grant>> {
         sender.entity().and_then(|entity| self.grant(entity))
     }
@@ -192,14 +192,14 @@ impl PermissionMatrix {
             .any(|grant| grant.pushes_roster() || grant.presence == PresenceAccess::Roster)
     }
 
-    /// Every entity named in the configuration, in order, those that are granted nothing included.
+    /// Returns every entity that the configuration names, in order, also those that are granted nothing.
     pub fn entities(&self) -> Vec<&str> {
         let mut entities: Vec<&str> = self.grants.keys().map(String::as_str).collect();
         entities.sort_unstable();
         entities
     }
 
-    /// The entities whose grant differs between two matrices, in order (C6).
+    /// Returns the entities whose grant differs between two matrices, in order (C6).
     pub fn changed(&self, newer: &PermissionMatrix) -> Vec<String> {
         let mut entities: BTreeSet<&str> = self.grants.keys().map(String::as_str).collect();
         entities.extend(newer.grants.keys().map(String::as_str));
@@ -211,8 +211,8 @@ impl PermissionMatrix {
     }
 }
 
-/// The answer where the server cannot say at once whether the account exists: some authentication providers ask
-/// somebody else first (L7).
+/// The answer if the server cannot say at once whether an account exists, because its authentication provider asks
+/// another service first: `wait/internal-server-error` (L7).
 pub fn account_unknown() -> Denial {
     Denial::failed(
         "L7",
@@ -223,77 +223,7 @@ pub fn account_unknown() -> Denial {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn component<'a>(host: &'a str, from: &'a str) -> Sender<'a> {
-        Sender {
-            session_type: "component",
-            host,
-            username: None,
-            from,
-            acting: false,
-        }
-    }
-
-    #[test]
-    fn a_component_is_an_entity_under_its_own_name_only() {
-        assert_eq!(
-            component("gateway.lit", "gateway.lit").entity(),
-            Some("gateway.lit")
-        );
-        assert_eq!(component("gateway.lit", "gateway.lit/res").entity(), None);
-        assert_eq!(component("gateway.lit", "mallory@gateway.lit").entity(), None);
-        assert_eq!(component("gateway.lit", "capulet.lit").entity(), None);
-    }
-
-    #[test]
-    fn an_account_is_an_entity_on_its_own_session_only() {
-        let mut sender = Sender {
-            session_type: "c2s",
-            host: "capulet.lit",
-            username: Some("bot"),
-            from: "bot@capulet.lit/x",
-            acting: false,
-        };
-        assert_eq!(sender.entity(), Some("bot@capulet.lit"));
-        sender.from = "juliet@capulet.lit/x";
-        assert_eq!(sender.entity(), None);
-        sender.from = "bot@montague.lit";
-        assert_eq!(sender.entity(), None);
-        for other in ["s2sin", "s2sout", "local", "component_unauthed", ""] {
-            let sender = Sender {
-                session_type: other,
-                from: "bot@capulet.lit/x",
-                ..sender
-            };
-            assert_eq!(sender.entity(), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn only_a_component_has_a_domain_of_its_own() {
-        let gateway = component("gateway.lit", "gateway.lit");
-        assert_eq!(gateway.own_domain(), Some("gateway.lit"));
-        assert_eq!(
-            component("gateway.lit", "somebody@gateway.lit").own_domain(),
-            None
-        );
-        let bot = Sender {
-            session_type: "c2s",
-            username: Some("bot"),
-            from: "bot@gateway.lit/x",
-            ..gateway
-        };
-        assert_eq!((bot.entity(), bot.own_domain()), (Some("bot@gateway.lit"), None));
-    }
-
-    #[test]
-    fn m6_a_stanza_sent_for_an_account_has_no_privilege_of_its_own() {
-        let sender = Sender {
-            acting: true,
-            ..component("gateway.lit", "gateway.lit")
-        };
-        assert_eq!(sender.entity(), None);
-    }
+    use crate::denial::{Condition, ErrorType};
 
     #[test]
     fn c7_an_empty_list_of_accounts_covers_nobody() {
@@ -352,12 +282,12 @@ mod tests {
         };
         let all = || scope(None, &[]);
         let one = || scope(Some(&["juliet"]), &[]);
-        // All that the second shows, the first shows; not the other way round.
+        // The first grant of each pair shows all that the second shows, and more.
         for (more, less) in [
             (grant(Roster, all()), grant(ManagedEntity, all())),
             (grant(ManagedEntity, all()), grant(Nobody, all())),
             (grant(Roster, all()), grant(Roster, one())),
-            // Of accounts, but contacts show the excepted one too.
+            // Both cover the same account, but only the first shows the excepted one as a contact.
             (
                 grant(Roster, one()),
                 grant(Roster, scope(Some(&["juliet"]), &["nurse"])),
@@ -371,7 +301,7 @@ mod tests {
         }
         let (first, second) = (grant(ManagedEntity, all()), grant(Roster, one()));
         assert!(!first.shows_all_of(&second) && !second.shows_all_of(&first));
-        // What else is granted does not matter.
+        // Other permissions do not matter.
         let with_messages = Grant {
             message: MessageAccess::Outgoing,
             ..grant(Roster, all())
@@ -379,6 +309,15 @@ mod tests {
         assert!(
             with_messages.shows_all_of(&grant(Roster, all()))
                 && grant(Roster, all()).shows_all_of(&with_messages)
+        );
+    }
+
+    #[test]
+    fn l7_a_lookup_that_takes_long_may_be_tried_again() {
+        let denial = account_unknown();
+        assert_eq!(
+            (denial.error_type, denial.condition, denial.rule),
+            (ErrorType::Wait, Condition::InternalServerError, "L7")
         );
     }
 

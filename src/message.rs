@@ -3,7 +3,8 @@
 use crate::address::{self, Address};
 use crate::administration::Domain;
 use crate::denial::Denial;
-use crate::envelope::{self, Tag};
+use crate::element::Element;
+use crate::envelope;
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
 use crate::permission::MessageAccess;
@@ -11,9 +12,9 @@ use crate::request::{Permit, Request};
 
 /// Judges a message that was addressed to the granting host and carries a privileged wrapper.
 ///
-/// Returns the permit with the forwarded message in it. A permit has conditions that only the server can check;
-/// where the account does not exist, [`no_account`] is the answer.
-pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
+/// Returns the permit with the forwarded message in it. Only the server can check the conditions of a permit. If the
+/// account does not exist, the answer is [`no_account`].
+pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let missing = || {
         Denial::forbidden(
@@ -22,7 +23,7 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
         )
     };
     let grant = request.grant(matrix, |grant| grant.message == MessageAccess::Outgoing, missing)?;
-    let (envelope, inner) = envelope::read_message(request.stanza)?;
+    let (envelope, inner) = envelope::read_message(&request.stanza)?;
     let from = envelope
         .from
         .and_then(|from| Address::normalise(&from, request.normaliser))
@@ -60,18 +61,19 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
     })
 }
 
-/// The host that a message to it administers, such as one to `host/announce/online`.
+/// Returns the host that a message is addressed to. Such a message may administer it, as one to
+/// `host/announce/online` does (N1).
 fn host_addressed(to: &str) -> Option<Domain> {
     let bare = address::bare(to);
     (!bare.contains('@')).then(|| Domain::Host(bare.to_owned()))
 }
 
-/// The answer where the server failed to send a permitted message (Q7).
+/// The answer if the server failed to send a permitted message: `wait/internal-server-error` (Q7).
 pub fn failed() -> Denial {
     Denial::failed("Q7", "the server failed to send this message")
 }
 
-/// The refusal where the sender inside is none that the entity may speak for (M2).
+/// Refuses a message whose inner `from` is not an account that the entity may speak for: `auth/forbidden` (M2).
 pub fn no_account(host: &str) -> Denial {
     Denial::forbidden(
         "M2",
@@ -87,8 +89,8 @@ mod tests {
     use crate::address::CrateNormaliser;
     use crate::denial::Condition;
     use crate::matrix::{Grant, Scope};
-    use crate::request::Sender;
-    use minidom::Element;
+    use crate::request::{Sender, Session};
+    use minidom::Element as Xml;
 
     fn matrix(grant: Grant) -> PermissionMatrix {
         let mut matrix = PermissionMatrix::new("capulet.lit");
@@ -103,22 +105,21 @@ mod tests {
         }
     }
 
-    fn wrap(inner: &str) -> Element {
+    fn wrap(inner: &str) -> Xml {
         format!("<message xmlns='jabber:client'><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></privilege></message>").parse().unwrap()
     }
 
     const SENDER: Sender<'static> = Sender {
-        session_type: "component",
+        session: Session::Component,
         host: "pubsub.capulet.lit",
-        username: None,
         from: "pubsub.capulet.lit",
         acting: false,
     };
 
-    fn judged(matrix: &PermissionMatrix, sender: Sender<'_>, stanza: &Element) -> Result<Permit<()>, Denial> {
+    fn judged(matrix: &PermissionMatrix, sender: Sender<'_>, stanza: &Xml) -> Result<Permit<()>, Denial> {
         let request = Request {
             sender,
-            stanza: &stanza,
+            stanza,
             normaliser: &CrateNormaliser,
         };
         judge(matrix, &request).map(Permit::without_stanza)
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn m3_the_host_itself_is_no_account() {
+    fn m3_the_host_itself_is_not_an_account() {
         let permit = judge_from(outgoing(), "capulet.lit", "juliet@capulet.lit").unwrap();
         assert_eq!((permit.account.as_str(), permit.username), ("capulet.lit", None));
     }
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn c7_an_account_out_of_scope_is_no_account() {
+    fn c7_an_account_out_of_scope_is_refused_like_an_unknown_one() {
         let grant = Grant {
             scope: Scope::nobody(),
             ..outgoing()
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn m5_a_recipient_that_is_no_jid_is_refused() {
+    fn m5_a_recipient_that_is_not_a_jid_is_refused() {
         let denial = judge_from(outgoing(), "juliet@capulet.lit", "@montague.lit").unwrap_err();
         assert_eq!(denial.condition, Condition::JidMalformed);
         let permit = judge_from(outgoing(), "juliet@capulet.lit", "capulet.lit").unwrap();

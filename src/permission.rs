@@ -1,6 +1,7 @@
-//! The kinds of access a grant is made of (XEP-0356 section 4.2): parse, print, compare.
+//! The kinds of access that a grant is made of (XEP-0356 section 4.2).
 //!
-//! Each kind has a `stricter` that never allows what one of its two sides would not (C5).
+//! Each kind can be parsed, printed, and compared. The stricter of two values never allows what one of them does
+//! not (C5).
 
 /// Access to rosters, or to the IQs of one namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,7 +18,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// The value of the configuration option or of the `type` attribute; `None` for an unknown one.
+    /// Reads the value of the configuration option; `None` for an unknown one.
     pub fn parse(value: &str) -> Option<Access> {
         match value {
             "none" => Some(Access::None),
@@ -56,7 +57,7 @@ impl Access {
         }
     }
 
-    /// What both sides allow.
+    /// Returns what both sides allow (C5).
     #[must_use]
     pub fn stricter(self, other: Access) -> Access {
         match (
@@ -81,7 +82,7 @@ pub enum IqType {
 }
 
 impl IqType {
-    /// The value of a `type` attribute; `None` for anything that is no request.
+    /// Reads the value of a `type` attribute; `None` if it is not that of a request.
     pub fn parse(value: &str) -> Option<IqType> {
         match value {
             "get" => Some(IqType::Get),
@@ -99,7 +100,7 @@ impl IqType {
     }
 }
 
-/// Whether messages may be sent in the name of accounts.
+/// Whether messages may be sent on behalf of accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MessageAccess {
     /// No.
@@ -110,7 +111,7 @@ pub enum MessageAccess {
 }
 
 impl MessageAccess {
-    /// The value of the configuration option; `None` for an unknown one.
+    /// Reads the value of the configuration option; `None` for an unknown one.
     pub fn parse(value: &str) -> Option<MessageAccess> {
         match value {
             "none" => Some(MessageAccess::None),
@@ -131,17 +132,17 @@ impl MessageAccess {
 /// Whose presence an entity is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PresenceAccess {
-    /// Nobody's.
+    /// Nobody's presence.
     #[default]
     None,
-    /// That of accounts (P1).
+    /// The presence of accounts (P1).
     ManagedEntity,
-    /// That of accounts and of the contacts they are subscribed to (P3).
+    /// The presence of accounts, and of the contacts that they are subscribed to (P3).
     Roster,
 }
 
 impl PresenceAccess {
-    /// The value of the configuration option; `None` for an unknown one.
+    /// Reads the value of the configuration option; `None` for an unknown one.
     pub fn parse(value: &str) -> Option<PresenceAccess> {
         match value {
             "none" => Some(PresenceAccess::None),
@@ -161,7 +162,7 @@ impl PresenceAccess {
     }
 }
 
-/// The namespace an entity is advertised its permissions in (A5).
+/// The version of XEP-0356 that an entity is advertised its permissions in (A5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// `urn:xmpp:privilege:1`
@@ -172,7 +173,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The value of the configuration option; `None` for an unknown one.
+    /// Reads the value of the configuration option; `None` for an unknown one.
     pub fn parse(value: &str) -> Option<Protocol> {
         match value {
             "1" => Some(Protocol::V1),

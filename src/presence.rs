@@ -1,12 +1,12 @@
-//! Presence: who may see whose (P1 to P3, P5, C7).
+//! Presence: who may see it (P1 to P3, P5, C7).
 //!
-//! What an entity has been told already is the business of [`crate::memory`].
+//! [`crate::memory`] keeps what an entity has been told already.
 
 use crate::address;
 use crate::matrix::Grant;
 use crate::permission::PresenceAccess;
 
-/// Why a presence is at hand.
+/// The way a presence has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
     /// An account has broadcast it (P1).
@@ -25,11 +25,10 @@ impl PresenceAccess {
     }
 }
 
-/// Whether an entity may be told a presence from `from`, normalised, on account of the account
-/// `username` of the granting host `host`.
+/// Whether an entity may be told a presence from `from` because of the account `username` of the granting host `host`.
 ///
-/// For a contact this leaves open whether the account is subscribed to it, which only its roster
-/// tells.
+/// `entity` is a bare JID, and `from` is normalised. If the presence is that of a contact, the caller has to look into
+/// the roster of the account whether it is subscribed to the contact.
 pub fn may_see(
     entity: &str,
     grant: &Grant,
@@ -46,14 +45,14 @@ pub fn may_see(
         Some((node, domain)) => (Some(node), domain),
         None => (None, bare),
     };
-    // P5. For an account that is an entity, its own presence is its own bare JID's.
+    // P5. The own presence of a component is that of its whole domain; of an account, that of its bare JID.
     let is_own = if entity.contains('@') {
         bare == entity
     } else {
         domain == entity
     };
-    // An account that is excepted stays so when it is somebody's contact (C7). One that is covered
-    // is seen by its broadcasts alone (P1): what it sends to another account is directed presence.
+    // An excepted account is not shown as a contact of another account either (C7). A covered account is shown by
+    // its broadcasts alone (P1): presence that it sends to another account is directed presence.
     let is_account = domain == host
         && node.is_some_and(|node| {
             let covered = occasion == Occasion::Contact && grant.scope.covers(node);

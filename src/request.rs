@@ -1,87 +1,108 @@
-//! One question and one answer for all judgements: a request in, a permit or a denial out.
+//! The question and the answer of every judgement: a request, and a permit or a denial.
 //!
-//! [`crate::message::judge`], [`crate::iq::judge`] and [`crate::roster::judge`] have this one shape.
+//! [`crate::message::judge`], [`crate::iq::judge`] and [`crate::roster::judge`] have the same signature.
 
 use crate::address::{self, Address, Normaliser};
 use crate::administration::Domain;
 use crate::denial::Denial;
-use crate::envelope::Tag;
+use crate::element::Element;
 use crate::matrix::{Grant, PermissionMatrix};
 use crate::permission::IqType;
+
+/// The kind of session that a stanza came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session<'a> {
+    /// An external component.
+    Component,
+    /// A client that has logged in.
+    Client {
+        /// The account that it has logged in to.
+        username: &'a str,
+    },
+    /// Any other session. Its stanzas are never those of an entity.
+    Other,
+}
+
+impl<'a> Session<'a> {
+    /// The session with this `type`, as the server names it, and this `username`, which only a client has.
+    pub fn new(kind: &str, username: Option<&'a str>) -> Session<'a> {
+        match (kind, username) {
+            ("component", _) => Session::Component,
+            ("c2s", Some(username)) => Session::Client { username },
+            _ => Session::Other,
+        }
+    }
+}
 
 /// Who sent a stanza, as the server vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender<'a> {
-    /// The type of the session it came in on: `component`, `c2s`, or another, which is nobody.
-    pub session_type: &'a str,
+    /// The session it came in on.
+    pub session: Session<'a>,
     /// The host of that session.
     pub host: &'a str,
-    /// The username of that session, for `c2s`.
-    pub username: Option<&'a str>,
     /// The normalised `from` of the stanza.
     pub from: &'a str,
-    /// Whether this is itself a stanza sent in the name of an account (M6).
+    /// Whether this stanza is itself one that an entity sends on behalf of an account (M6).
     pub acting: bool,
 }
 
 impl Sender<'_> {
-    /// The JID a grant may be for, or `None` where the sender cannot be a privileged entity.
+    /// Returns the JID that a grant may be for; `None` if the sender cannot be a privileged entity.
     ///
-    /// A component is the entity only under its own name, not under the addresses behind it: a
-    /// gateway relays stanzas of strangers as `somebody@gateway`, and those must not inherit what
-    /// the gateway itself may do.
+    /// A component is the entity only under its own name, not under the addresses behind it. A gateway relays stanzas
+    /// of strangers as `somebody@gateway`, and those must not be allowed what the gateway itself may do.
     pub fn entity(&self) -> Option<&str> {
         if self.acting {
             return None;
         }
-        match (self.session_type, self.username) {
-            ("component", _) if self.from == self.host => Some(self.from),
-            ("c2s", Some(username)) => {
-                let from = address::bare(self.from);
-                match from.split_once('@') {
-                    Some((node, domain)) if node == username && domain == self.host => Some(from),
-                    _ => None,
-                }
+        match self.session {
+            Session::Component => Some(self.from).filter(|from| *from == self.host),
+            Session::Client { username } => {
+                let bare = address::bare(self.from);
+                let is_own = bare.split_once('@') == Some((username, self.host));
+                is_own.then_some(bare)
             }
-            _ => None,
+            Session::Other => None,
         }
     }
 
-    /// The domain that is the entity's own: that of a component. An account has none.
+    /// Returns the domain that is the entity's own: that of a component. An account has none.
     pub fn own_domain(&self) -> Option<&str> {
         self.entity().filter(|entity| !entity.contains('@'))
     }
 }
 
-/// A stanza to be judged, with all that a judgement may look at.
+/// A stanza that is to be judged, and everything that the judgement may look at.
 #[derive(Clone, Copy)]
 pub struct Request<'a, T> {
-    /// Who sent it.
+    /// The sender of the stanza.
     pub sender: Sender<'a>,
-    /// The stanza as it arrived, its `to` normalised by the server.
-    pub stanza: &'a T,
-    /// The server's rules for addresses.
+    /// The stanza as it arrived. The server has normalised its `to`.
+    pub stanza: T,
+    /// The rules of the server for addresses.
     pub normaliser: &'a dyn Normaliser,
 }
 
-impl<T: Tag> Request<'_, T> {
-    /// Whom the stanza is for: its `to`. The server takes that away where it is the sender's own bare JID.
+impl<T: Element> Request<'_, T> {
+    /// Returns the recipient of the stanza. The server removes a `to` that is the sender's own bare JID; this puts it
+    /// back.
     pub fn to(&self) -> String {
-        let own = || {
-            let username = self.sender.username?;
-            Some(format!("{username}@{}", self.sender.host))
+        let own = || match self.sender.session {
+            Session::Client { username } => format!("{username}@{}", self.sender.host),
+            Session::Component | Session::Other => String::new(),
         };
-        self.stanza.attribute("to").or_else(own).unwrap_or_default()
+        self.stanza.attribute("to").unwrap_or_else(own)
     }
 
-    /// The type of an IQ request; `None` for any other stanza.
+    /// Returns the type of an IQ request; `None` for any other stanza.
     pub fn kind(&self) -> Option<IqType> {
         self.stanza
             .attribute("type")
             .and_then(|kind| IqType::parse(&kind))
     }
 
-    /// Returns the grant of the sender if it holds what is `wanted`, else the denial `missing`.
+    /// Returns the grant of the sender if it has what is `wanted`, otherwise the denial `missing`.
     pub fn grant<'m>(
         &self,
         matrix: &'m PermissionMatrix,
@@ -95,8 +116,8 @@ impl<T: Tag> Request<'_, T> {
             .ok_or_else(missing)
     }
 
-    /// Returns the account of the granting host that the stanza is addressed to, if the grant covers it (C7), else
-    /// the denial `missing`. Whether the account exists is a condition of the permit.
+    /// Returns the account of the granting host that the stanza is addressed to, if the grant covers it (C7),
+    /// otherwise the denial `missing`. That the account exists is a condition of the permit.
     pub fn account(
         &self,
         host: &str,
@@ -109,7 +130,7 @@ impl<T: Tag> Request<'_, T> {
     }
 }
 
-/// An account of the granting host, if it exists.
+/// The address of an account of the granting host. The account need not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its bare JID.
@@ -119,7 +140,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of `host` that has this address, a bare JID.
+    /// Returns the account of `host` with this address; `None` if it is not the bare JID of one.
     pub fn of(address: Option<Address>, host: &str) -> Option<Account> {
         let jid = address.filter(|jid| jid.is_bare() && jid.domain() == host)?;
         let username = jid.node()?.to_owned();
@@ -127,14 +148,14 @@ impl Account {
     }
 }
 
-/// What may go ahead, and on which conditions that only the server can check.
+/// A stanza that may go ahead, and the conditions of that. Only the server can check them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit<T> {
-    /// The stanza inside, which is to be sent; `None` for a roster request, which has none.
+    /// The stanza inside, which is to be sent; `None` for a roster request.
     pub stanza: Option<T>,
-    /// Whom it is from or about: the bare JID of an account, or the host itself (M3).
+    /// The account that it is from or about, by bare JID; or the host itself (M3).
     pub account: String,
-    /// The judged recipient; `None` where it was left out, which is the account itself.
+    /// The judged recipient (M5); `None` if there was no `to`, which means the account itself.
     pub to: Option<String>,
     /// Condition: this account exists. `None` for the host itself.
     pub username: Option<String>,
@@ -145,7 +166,7 @@ pub struct Permit<T> {
 }
 
 impl<T> Permit<T> {
-    /// The permit of a request about an account that needs nothing more.
+    /// The permit of a request about an account, with the only condition that the account exists.
     pub fn for_account(account: Account) -> Permit<T> {
         Permit {
             stanza: None,
@@ -157,7 +178,7 @@ impl<T> Permit<T> {
         }
     }
 
-    /// Takes the stanza out, so that permits for different payloads can be compared.
+    /// Returns the permit without the stanza, so that permits for different payloads can be compared.
     pub fn without_stanza(self) -> Permit<()> {
         Permit {
             stanza: None,
@@ -167,5 +188,78 @@ impl<T> Permit<T> {
             unless_administrator_of: self.unless_administrator_of,
             inner_id: self.inner_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component<'a>(host: &'a str, from: &'a str) -> Sender<'a> {
+        Sender {
+            session: Session::Component,
+            host,
+            from,
+            acting: false,
+        }
+    }
+
+    #[test]
+    fn a_component_is_an_entity_under_its_own_name_only() {
+        assert_eq!(
+            component("gateway.lit", "gateway.lit").entity(),
+            Some("gateway.lit")
+        );
+        assert_eq!(component("gateway.lit", "gateway.lit/res").entity(), None);
+        assert_eq!(component("gateway.lit", "mallory@gateway.lit").entity(), None);
+        assert_eq!(component("gateway.lit", "capulet.lit").entity(), None);
+    }
+
+    #[test]
+    fn an_account_is_an_entity_on_its_own_session_only() {
+        let mut sender = Sender {
+            session: Session::Client { username: "bot" },
+            host: "capulet.lit",
+            from: "bot@capulet.lit/x",
+            acting: false,
+        };
+        assert_eq!(sender.entity(), Some("bot@capulet.lit"));
+        sender.from = "juliet@capulet.lit/x";
+        assert_eq!(sender.entity(), None);
+        sender.from = "bot@montague.lit";
+        assert_eq!(sender.entity(), None);
+        for other in ["s2sin", "s2sout", "local", "component_unauthed", ""] {
+            let sender = Sender {
+                session: Session::new(other, Some("bot")),
+                from: "bot@capulet.lit/x",
+                ..sender
+            };
+            assert_eq!(sender.entity(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_a_component_has_a_domain_of_its_own() {
+        let gateway = component("gateway.lit", "gateway.lit");
+        assert_eq!(gateway.own_domain(), Some("gateway.lit"));
+        assert_eq!(
+            component("gateway.lit", "somebody@gateway.lit").own_domain(),
+            None
+        );
+        let bot = Sender {
+            session: Session::Client { username: "bot" },
+            from: "bot@gateway.lit/x",
+            ..gateway
+        };
+        assert_eq!((bot.entity(), bot.own_domain()), (Some("bot@gateway.lit"), None));
+    }
+
+    #[test]
+    fn m6_a_stanza_sent_for_an_account_has_no_privilege_of_its_own() {
+        let sender = Sender {
+            acting: true,
+            ..component("gateway.lit", "gateway.lit")
+        };
+        assert_eq!(sender.entity(), None);
     }
 }

@@ -1,133 +1,23 @@
-//! Rosters: who may read and write them, what a set changes, and how they look on the wire (R1 to R9).
+//! Rosters: who may read and write them, and what a set changes (R1 to R7, R10, R11).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use crate::address::{Address, Normaliser};
+use crate::address::Normaliser;
 use crate::denial::{Condition, Denial, ErrorType};
-use crate::envelope::Tag;
+use crate::element::Element;
+use crate::item::{Edit, Item, ItemEdit, Subscription};
 use crate::matrix::PermissionMatrix;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
-use crate::xml::Writer;
 
-/// The subscription states of RFC 6121 section 2.1.2.5 that an item can be in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Subscription {
-    /// Neither sees the other's presence.
-    #[default]
-    None,
-    /// The account sees the contact's.
-    To,
-    /// The contact sees the account's.
-    From,
-    /// Both.
-    Both,
-}
-
-impl Subscription {
-    /// Every state.
-    pub const ALL: [Subscription; 4] = [
-        Subscription::None,
-        Subscription::To,
-        Subscription::From,
-        Subscription::Both,
-    ];
-
-    /// The value on the wire and in storage; `None` for an unknown one.
-    pub fn parse(value: &str) -> Option<Subscription> {
-        match value {
-            "none" => Some(Subscription::None),
-            "to" => Some(Subscription::To),
-            "from" => Some(Subscription::From),
-            "both" => Some(Subscription::Both),
-            _ => None,
-        }
-    }
-
-    /// The value on the wire and in storage.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Subscription::None => "none",
-            Subscription::To => "to",
-            Subscription::From => "from",
-            Subscription::Both => "both",
-        }
-    }
-
-    /// Whether the account is told the contact's presence.
-    pub fn includes_to(self) -> bool {
-        matches!(self, Subscription::To | Subscription::Both)
-    }
-
-    /// Whether the contact is told the account's presence.
-    pub fn includes_from(self) -> bool {
-        matches!(self, Subscription::From | Subscription::Both)
-    }
-
-    /// The same state, seen from the contact's roster.
-    #[must_use]
-    pub fn mirrored(self) -> Subscription {
-        match self {
-            Subscription::None => Subscription::None,
-            Subscription::To => Subscription::From,
-            Subscription::From => Subscription::To,
-            Subscription::Both => Subscription::Both,
-        }
-    }
-}
-
-/// What a client may see of a roster item; storage holds more that never leaves (R8).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Item {
-    /// Who sees whom.
-    pub subscription: Subscription,
-    /// Whether the account waits for the contact to approve (`ask='subscribe'`).
-    pub ask: bool,
-    /// Whether the account has approved in advance (RFC 6121 section 3.4).
-    pub approved: bool,
-    /// What the account calls the contact.
-    pub name: Option<String>,
-    /// The groups the contact is in.
-    pub groups: BTreeSet<String>,
-}
-
-/// One `<item/>` of a roster set; what is absent keeps what the item has (R3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ItemSet {
-    /// The contact.
-    pub jid: String,
-    /// What is to become of it.
-    pub wish: Wish,
-}
-
-/// What a set wants of one item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// `subscription='remove'`
-    Remove,
-    /// Anything else.
-    Put {
-        /// `subscription`, if given.
-        subscription: Option<Subscription>,
-        /// `ask`, if given.
-        ask: Option<bool>,
-        /// `approved`, if given.
-        approved: Option<bool>,
-        /// `name`, if given; the empty one clears it.
-        name: Option<String>,
-        /// The groups, all of them.
-        groups: BTreeSet<String>,
-    },
-}
-
-/// The item that a contact has now.
+/// The item of a contact as it is before a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     /// The item as the account sees it.
     pub item: Item,
-    /// Whether storage holds the item. The server adds some contacts whenever it loads a roster, from a
-    /// list of groups for example, and never stores those.
+    /// Whether storage holds the item. The server adds some contacts when it loads a roster, from a list of groups
+    /// for example, and never stores those.
     pub is_stored: bool,
 }
 
@@ -141,23 +31,41 @@ impl From<Item> for Current {
     }
 }
 
-/// One item that a set really changes.
+/// One item that a set changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The contact.
+    /// The bare JID of the contact.
     pub jid: String,
-    /// The item as it is to be; `None` for a removal.
+    /// The item afterwards; `None` for a removal.
     pub item: Option<Item>,
-    /// Whether the account is to be told the contact's presence and was not before. Only the contact can
-    /// give that: see [`agree`] (R10).
+    /// Whether the account is told the contact's presence afterwards and was not before. That needs the agreement of
+    /// the contact, see [`agree`] (R10).
     pub gains_to: bool,
+    /// Whether the contact has no pending subscription request any more, because it is removed or is told the
+    /// account's presence (R2; RFC 6121 section 3.1).
+    pub settles_request: bool,
+}
+
+impl Change {
+    /// The change of the item of `jid` from `before` to `after`; `None` stands for no item.
+    fn new(jid: String, before: Option<&Item>, after: Option<Item>) -> Change {
+        let tells = |item: Option<&Item>| item.is_some_and(|item| item.subscription.includes_to());
+        Change {
+            jid,
+            gains_to: tells(after.as_ref()) && !tells(before),
+            settles_request: after
+                .as_ref()
+                .is_none_or(|item| item.subscription.includes_from()),
+            item: after,
+        }
+    }
 }
 
 /// Judges a roster request. The type of the stanza says whether it is a get or a set.
 ///
-/// Looks at nothing but the addresses, the id and the grant, so it is cheap for those who have none (R6). Where the
-/// account does not exist, [`no_account`] is the answer.
-pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
+/// The judgement looks at the addresses, the id and the grant, and at nothing else. So it is cheap for senders without
+/// a grant (R6). If the account does not exist, the answer is [`no_account`].
+pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Result<Permit<T>, Denial> {
     let host = matrix.host();
     let kind = request.kind().unwrap_or(IqType::Set);
     let forbidden = || {
@@ -172,13 +80,13 @@ pub fn judge<T: Tag>(matrix: &PermissionMatrix, request: &Request<'_, T>) -> Res
     let grant = request.grant(matrix, |grant| grant.roster.allows(kind), forbidden)?;
     let account = request.account(host, grant, forbidden)?;
     if request.stanza.attribute("id").is_none() {
-        // Nobody could tell what the answer is to.
+        // An answer without an id could not be matched to its request.
         return Err(Denial::bad_request("R4", "the <iq/> has no id"));
     }
     Ok(Permit::for_account(account))
 }
 
-/// The answer where the account does not exist (R4).
+/// The answer if the account does not exist: `cancel/item-not-found` (R4).
 pub fn no_account() -> Denial {
     Denial::new(
         ErrorType::Cancel,
@@ -193,138 +101,64 @@ pub fn failed(text: &str) -> Denial {
     Denial::failed("R4", text)
 }
 
-/// Reads a roster set, the whole stanza, for the account with the bare JID `account`; see [`read_set`].
-pub fn read_stanza<T: Tag>(
+/// Reads the whole stanza of a roster set for the account with the bare JID `account`, see [`read_set`].
+pub fn read_stanza<T: Element>(
     stanza: &T,
     account: &str,
     normaliser: &dyn Normaliser,
-) -> Result<Vec<ItemSet>, Denial> {
+) -> Result<Vec<ItemEdit>, Denial> {
     let query = stanza
         .child(0)
         .ok_or_else(|| Denial::bad_request("R4", "there is no <query/>"))?;
     read_set(&query, account, normaliser)
 }
 
-/// Reads the `<query/>` of a roster set for the account with the bare JID `account` (R2 to R4).
-pub fn read_set<T: Tag>(
+/// Reads the `<query/>` of a roster set for the account with the bare JID `account`.
+///
+/// One wrong item denies the whole set, by the rule R4 (R2).
+pub fn read_set<T: Element>(
     query: &T,
     account: &str,
     normaliser: &dyn Normaliser,
-) -> Result<Vec<ItemSet>, Denial> {
+) -> Result<Vec<ItemEdit>, Denial> {
     let wrong = |text: &str| Denial::bad_request("R4", text);
     let count = query.child_count();
     if count == 0 {
         return Err(wrong("a roster set has to hold at least one <item/>"));
     }
-    let mut sets = Vec::new();
+    let mut edits = Vec::new();
     let mut seen = HashSet::new();
     for index in 0..count {
         let item = query
             .child(index)
             .filter(|child| child.is("item", ns::ROSTER))
             .ok_or_else(|| wrong("a roster set may hold nothing but <item/> elements"))?;
-        let set = read_item(&item, account, normaliser)?;
-        if !seen.insert(set.jid.clone()) {
+        let edit = ItemEdit::read(&item, account, normaliser)?;
+        if !seen.insert(edit.jid.clone()) {
             return Err(wrong("a roster set may hold only one <item/> for a contact"));
         }
-        sets.push(set);
+        edits.push(edit);
     }
-    Ok(sets)
+    Ok(edits)
 }
 
-fn read_item<T: Tag>(item: &T, account: &str, normaliser: &dyn Normaliser) -> Result<ItemSet, Denial> {
-    let wrong = |text: &str| Denial::bad_request("R4", text);
-    let jid = item
-        .attribute("jid")
-        .ok_or_else(|| wrong("an <item/> has no jid"))?;
-    let jid = Address::normalise(&jid, normaliser).ok_or_else(|| {
-        Denial::new(
-            ErrorType::Modify,
-            Condition::JidMalformed,
-            "R4",
-            "the jid of an <item/> is no valid JID",
-        )
-    })?;
-    if !jid.is_bare() {
-        return Err(wrong(
-            "the jid of an <item/> has a resource; contacts are bare JIDs",
-        ));
-    }
-    if jid.as_str() == account {
-        return Err(Denial::new(
-            ErrorType::Cancel,
-            Condition::NotAllowed,
-            "R4",
-            "an account cannot be a contact of itself",
-        ));
-    }
-    let jid = jid.into_string();
-    let subscription = match item.attribute("subscription").as_deref() {
-        None => None,
-        Some("remove") => {
-            return Ok(ItemSet {
-                jid,
-                wish: Wish::Remove,
-            });
-        }
-        Some(value) => Some(
-            Subscription::parse(value)
-                .ok_or_else(|| wrong("subscription has to be none, to, from, both or remove"))?,
-        ),
-    };
-    let ask = match item.attribute("ask").as_deref() {
-        None => None,
-        Some("subscribe") => Some(true),
-        Some(_) => return Err(wrong("ask has to be subscribe")),
-    };
-    let approved = match item.attribute("approved").as_deref() {
-        None => None,
-        Some("true" | "1") => Some(true),
-        Some("false" | "0") => Some(false),
-        Some(_) => return Err(wrong("approved has to be true or false")),
-    };
-    let mut groups = BTreeSet::new();
-    for index in 0..item.child_count() {
-        let group = item
-            .child(index)
-            .filter(|child| child.is("group", ns::ROSTER) && child.child_count() == 0)
-            .ok_or_else(|| wrong("an <item/> may hold nothing but <group/> elements with plain text"))?;
-        let name = group.text();
-        if name.is_empty() {
-            return Err(Denial::new(
-                ErrorType::Modify,
-                Condition::NotAcceptable,
-                "R4",
-                "a <group/> has no name",
-            ));
-        }
-        groups.insert(name);
-    }
-    let wish = Wish::Put {
-        subscription,
-        ask,
-        approved,
-        name: item.attribute("name"),
-        groups,
-    };
-    Ok(ItemSet { jid, wish })
-}
-
-/// Returns the changes that a set makes, given the items there are now. An item that would stay as it
-/// is, is left out, unless storage does not hold it yet: an acknowledged item is a stored one (R11). One
-/// impossible wish refuses them all (R2).
+/// Returns the changes that a set makes. `current` returns the item that a contact has now.
+///
+/// An item that would stay as it is, is left out (R9). It is not left out if storage does not hold it: an acknowledged
+/// item is a stored one (R11). The removal of an item that does not exist denies the whole set, with
+/// `cancel/item-not-found` (R2, R4).
 pub fn plan(
-    sets: Vec<ItemSet>,
+    edits: Vec<ItemEdit>,
     mut current: impl FnMut(&str) -> Option<Current>,
 ) -> Result<Vec<Change>, Denial> {
-    let mut changes = Vec::with_capacity(sets.len());
-    for ItemSet { jid, wish } in sets {
+    let mut changes = Vec::with_capacity(edits.len());
+    for ItemEdit { jid, edit } in edits {
         let (before, is_stored) = match current(&jid) {
             Some(current) => (Some(current.item), current.is_stored),
             None => (None, true),
         };
-        let after = match wish {
-            Wish::Remove if before.is_none() => {
+        let after = match edit {
+            Edit::Remove if before.is_none() => {
                 return Err(Denial::new(
                     ErrorType::Cancel,
                     Condition::ItemNotFound,
@@ -332,8 +166,8 @@ pub fn plan(
                     format!("{jid} is not in the roster"),
                 ));
             }
-            Wish::Remove => None,
-            Wish::Put {
+            Edit::Remove => None,
+            Edit::Put {
                 subscription,
                 ask,
                 approved,
@@ -344,7 +178,7 @@ pub fn plan(
                 let subscription_after = subscription.unwrap_or(old.subscription);
                 Some(Item {
                     subscription: subscription_after,
-                    // Whoever sees the contact's presence waits for no approval any more.
+                    // An account that is told the contact's presence does not wait for approval any more.
                     ask: ask.unwrap_or(old.ask) && !subscription_after.includes_to(),
                     approved: approved.unwrap_or(old.approved),
                     name: match name {
@@ -357,27 +191,22 @@ pub fn plan(
             }
         };
         if after != before || !is_stored {
-            let includes_to =
-                |item: &Option<Item>| item.as_ref().is_some_and(|item| item.subscription.includes_to());
-            changes.push(Change {
-                gains_to: includes_to(&after) && !includes_to(&before),
-                jid,
-                item: after,
-            });
+            changes.push(Change::new(jid, before.as_ref(), after));
         }
     }
     Ok(changes)
 }
 
-/// Whether an account may gain the presence of a contact that is an account of this server as well (R10).
+/// Decides whether an account may gain the presence of a contact that is also an account of this server (R10).
 ///
-/// The server believes the roster of whichever of the two is online. So one roster alone that says `to` or
-/// `both` would open the contact's presence, personal events and last activity.
+/// The server believes the roster of the one that is online. So one roster alone that says `to` or `both` would open
+/// the contact's presence, personal events and last activity.
 ///
-/// `account` is the account's bare JID, `wanted` its item for the contact. `theirs` is the item for the
-/// account in the contact's own roster. `may_set` says whether the sender may set the contact's roster too.
-/// Returns `None` where the contact's roster agrees already, or the change of that roster that has to be
-/// saved together with this one; `cancel/not-allowed` where neither is possible.
+/// `account` and `contact` are bare JIDs. `wanted` is the subscription in the account's item for the contact; `theirs`
+/// is the contact's own item for the account. `may_set` says whether the sender may set the contact's roster too.
+///
+/// Returns `None` if the contact's roster agrees already. Returns the change of that roster if the sender may make it
+/// agree; both changes have to be saved together. Otherwise the set is denied with `cancel/not-allowed`.
 pub fn agree(
     account: &str,
     contact: &str,
@@ -389,15 +218,12 @@ pub fn agree(
     let mirrored = wanted.mirrored();
     if may_set && before != mirrored {
         let old = theirs.cloned().unwrap_or_default();
-        return Ok(Some(Change {
-            jid: account.to_owned(),
-            gains_to: mirrored.includes_to() && !before.includes_to(),
-            item: Some(Item {
-                subscription: mirrored,
-                ask: old.ask && !mirrored.includes_to(),
-                ..old
-            }),
-        }));
+        let item = Item {
+            subscription: mirrored,
+            ask: old.ask && !mirrored.includes_to(),
+            ..old
+        };
+        return Ok(Some(Change::new(account.to_owned(), theirs, Some(item))));
     }
     if before.includes_from() {
         return Ok(None);
@@ -414,8 +240,10 @@ pub fn agree(
     ))
 }
 
-/// Whether the roster version the requester has is the current one, so that it gets the empty
-/// result (R1). Versions are numbers, compared as the server compares them for the account itself.
+/// Whether the requester has the current version of the roster. Then it gets the empty result (R1).
+///
+/// Versions are numbers, compared as the server compares them for the account itself. `ours` is `None` if the server
+/// keeps no versions.
 pub fn is_current(theirs: Option<&str>, ours: Option<f64>) -> bool {
     match (theirs.and_then(|ver| ver.trim().parse::<f64>().ok()), ours) {
         (Some(theirs), Some(ours)) => theirs == ours,
@@ -423,131 +251,7 @@ pub fn is_current(theirs: Option<&str>, ours: Option<f64>) -> bool {
     }
 }
 
-/// The addresses and the id of an IQ we write.
-#[derive(Clone, Copy, Debug)]
-pub struct IqHead<'a> {
-    /// `type`
-    pub kind: &'a str,
-    /// `from`
-    pub from: &'a str,
-    /// `to`
-    pub to: &'a str,
-    /// `id`
-    pub id: &'a str,
-}
-
-/// A roster result or push being written, item by item, straight into one string.
-#[derive(Debug)]
-pub struct RosterWriter {
-    out: Writer,
-    /// Whether the open item has no group yet: every byte counts, since the server's garbage
-    /// collector is paid by the byte.
-    item_is_empty: bool,
-}
-
-impl RosterWriter {
-    /// Begins the IQ; `ver` is the roster version, if the server has one.
-    pub fn new(head: &IqHead<'_>, ver: Option<&str>, capacity: usize) -> RosterWriter {
-        let mut out = Writer::with_capacity(capacity);
-        open_iq(&mut out, head);
-        out.content();
-        out.open("query");
-        out.attribute("xmlns", ns::ROSTER);
-        out.optional("ver", ver);
-        out.content();
-        RosterWriter {
-            out,
-            item_is_empty: true,
-        }
-    }
-
-    /// Opens an item whose groups follow; `approved` and `ask` only as far as they are set.
-    pub fn item(
-        &mut self,
-        jid: &str,
-        subscription: &str,
-        ask: Option<&str>,
-        approved: bool,
-        name: Option<&str>,
-    ) {
-        self.out.open("item");
-        if approved {
-            self.out.attribute("approved", "true");
-        }
-        self.out.optional("ask", ask);
-        self.out.attribute("jid", jid);
-        self.out.optional("name", name);
-        self.out.attribute("subscription", subscription);
-        self.item_is_empty = true;
-    }
-
-    /// A group of the item that is open.
-    pub fn group(&mut self, name: &str) {
-        if self.item_is_empty {
-            self.out.content();
-            self.item_is_empty = false;
-        }
-        self.out.open("group");
-        self.out.content();
-        self.out.text(name);
-        self.out.close("group");
-    }
-
-    /// Closes the item.
-    pub fn end_item(&mut self) {
-        if self.item_is_empty {
-            self.out.close_empty();
-        } else {
-            self.out.close("item");
-        }
-    }
-
-    /// A whole item; `None` for one that is gone.
-    pub fn whole(&mut self, jid: &str, item: Option<&Item>) {
-        match item {
-            Some(item) => {
-                let ask = item.ask.then_some("subscribe");
-                self.item(
-                    jid,
-                    item.subscription.as_str(),
-                    ask,
-                    item.approved,
-                    item.name.as_deref(),
-                );
-                for group in &item.groups {
-                    self.group(group);
-                }
-            }
-            None => self.item(jid, "remove", None, false, None),
-        }
-        self.end_item();
-    }
-
-    /// The finished IQ.
-    pub fn finish(mut self) -> String {
-        self.out.close("query");
-        self.out.close("iq");
-        self.out.finish()
-    }
-}
-
-/// An IQ without content, such as the empty result.
-pub fn empty_iq(head: &IqHead<'_>) -> String {
-    let mut out = Writer::default();
-    open_iq(&mut out, head);
-    out.close_empty();
-    out.finish()
-}
-
-fn open_iq(out: &mut Writer, head: &IqHead<'_>) {
-    out.open("iq");
-    out.attribute("from", head.from);
-    out.attribute("id", head.id);
-    out.attribute("to", head.to);
-    out.attribute("type", head.kind);
-}
-
-/// The contacts whose item is not the same in two rosters, in order (R7).
+/// Returns the contacts whose item differs between two rosters, in order (R7).
 pub fn changed(before: &BTreeMap<String, Item>, after: &BTreeMap<String, Item>) -> Vec<String> {
     let mut jids: Vec<String> = before
         .iter()

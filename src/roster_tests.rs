@@ -4,20 +4,25 @@ use super::*;
 use crate::address::CrateNormaliser;
 use crate::matrix::{Grant, Scope};
 use crate::permission::Access;
-use minidom::Element;
-use proptest::prelude::*;
+use crate::request::{Sender, Session};
+use minidom::Element as Xml;
+use std::collections::BTreeSet;
 
 const JULIET: &str = "juliet@capulet.lit";
 
-fn query(items: &str) -> Element {
+fn query(items: &str) -> Xml {
     format!("<query xmlns='jabber:iq:roster'>{items}</query>")
         .parse()
         .unwrap()
 }
 
+fn read(query: &Xml) -> Result<Vec<ItemEdit>, Denial> {
+    read_set(&query, JULIET, &CrateNormaliser)
+}
+
 fn planned(items: &str, current: &[(&str, Item)]) -> Result<Vec<Change>, Denial> {
-    let sets = read_set(&&query(items), JULIET, &CrateNormaliser)?;
-    plan(sets, |jid| {
+    let edits = read(&query(items))?;
+    plan(edits, |jid| {
         current
             .iter()
             .find(|(key, _)| *key == jid)
@@ -192,12 +197,9 @@ fn r2_one_bad_item_refuses_all() {
     );
 }
 
-use crate::request::Sender;
-
 const SENDER: Sender<'static> = Sender {
-    session_type: "component",
+    session: Session::Component,
     host: "pubsub.capulet.lit",
-    username: None,
     from: "pubsub.capulet.lit",
     acting: false,
 };
@@ -215,7 +217,7 @@ fn r4_r6_c7_who_may_ask_for_which_roster() {
     let mut matrix = PermissionMatrix::new("capulet.lit");
     matrix.insert("pubsub.capulet.lit".into(), grant);
     let judged = |sender, to: &str, kind: IqType| {
-        let stanza: Element = format!(
+        let stanza: Xml = format!(
             "<iq xmlns='jabber:client' id='x' to='{to}' type='{}'/>",
             kind.as_str()
         )
@@ -223,7 +225,7 @@ fn r4_r6_c7_who_may_ask_for_which_roster() {
         .unwrap();
         let request = Request {
             sender,
-            stanza: &&stanza,
+            stanza: &stanza,
             normaliser: &CrateNormaliser,
         };
         judge(&matrix, &request).map(|permit| permit.username)
@@ -245,6 +247,33 @@ fn r4_r6_c7_who_may_ask_for_which_roster() {
         let denial = judged(sender, to, kind).unwrap_err();
         assert_eq!(denial.condition, Condition::Forbidden, "{to}");
     }
+}
+
+#[test]
+fn r4_a_request_without_an_id_and_an_unknown_account() {
+    let mut matrix = PermissionMatrix::new("capulet.lit");
+    matrix.insert(
+        SENDER.host.to_owned(),
+        Grant {
+            roster: Access::Both,
+            ..Grant::default()
+        },
+    );
+    let stanza: Xml = format!("<iq xmlns='jabber:client' to='{JULIET}' type='get'/>")
+        .parse()
+        .unwrap();
+    let request = Request {
+        sender: SENDER,
+        stanza: &stanza,
+        normaliser: &CrateNormaliser,
+    };
+    let denial = judge(&matrix, &request).unwrap_err();
+    assert_eq!((denial.condition, denial.rule), (Condition::BadRequest, "R4"));
+    let denial = no_account();
+    assert_eq!(
+        (denial.error_type, denial.condition, denial.rule),
+        (ErrorType::Cancel, Condition::ItemNotFound, "R4")
+    );
 }
 
 #[test]
@@ -279,83 +308,6 @@ fn r7_what_changed_between_two_rosters() {
     assert_eq!(changed(&after, &after), Vec::<String>::new());
 }
 
-fn any_item() -> impl Strategy<Value = (String, Option<Item>)> {
-    let subscription = prop_oneof![
-        Just(Subscription::None),
-        Just(Subscription::To),
-        Just(Subscription::From),
-        Just(Subscription::Both)
-    ];
-    let text = "[\\PC\t\n\r<>&'\"]{1,8}";
-    let item = (
-        subscription,
-        any::<bool>(),
-        any::<bool>(),
-        prop::option::of(text),
-        prop::collection::btree_set(text, 0..3),
-    )
-        .prop_map(|(subscription, ask, approved, name, groups)| Item {
-            subscription,
-            ask,
-            approved,
-            name,
-            groups,
-        });
-    ("[a-z]{1,4}@[a-z]{1,4}", prop::option::of(item))
-}
-
-proptest! {
-    /// The writer says what minidom would, and what it wrote is read back as the same items.
-    #[test]
-    fn r9_what_is_written_is_read_back_exactly(items in prop::collection::vec(any_item(), 0..6)) {
-        let head = IqHead { kind: "result", from: JULIET, to: "pubsub.capulet.lit", id: "<&'\">" };
-        let mut writer = RosterWriter::new(&head, Some("3"), 0);
-        let mut expected = Element::bare("query", ns::ROSTER);
-        for (jid, item) in &items {
-            writer.whole(jid, item.as_ref());
-            let name = |name: &'static str| minidom::rxml::NcName::try_from(name).unwrap();
-            let mut element = Element::builder("item", ns::ROSTER).attr(name("jid"), jid.as_str());
-            match item {
-                None => element = element.attr(name("subscription"), "remove"),
-                Some(item) => {
-                    element = element
-                        .attr(name("subscription"), item.subscription.as_str())
-                        .attr(name("ask"), item.ask.then_some("subscribe"))
-                        .attr(name("approved"), item.approved.then_some("true"))
-                        .attr(name("name"), item.name.clone());
-                    for group in &item.groups {
-                        element = element.append(
-                            Element::builder("group", ns::ROSTER).append(group.as_str()).build(),
-                        );
-                    }
-                }
-            }
-            expected.append_child(element.build());
-        }
-        let text = writer.finish().replacen("<iq ", "<iq xmlns='jabber:client' ", 1);
-        let iq: Element = text.parse().unwrap();
-        prop_assert_eq!(iq.attr("id"), Some("<&'\">"));
-        let query = iq.get_child("query", ns::ROSTER).unwrap();
-        prop_assert_eq!(query.attr("ver"), Some("3"));
-        prop_assert!(query.children().eq(expected.children()));
-
-        let unique: HashSet<&String> = items.iter().map(|(jid, _)| jid).collect();
-        if unique.len() == items.len() && items.iter().all(|(_, item)| item.is_some()) && !items.is_empty() {
-            let sets = read_set(&query, "nobody@x", &CrateNormaliser).unwrap();
-            let changes = plan(sets, |_| None).unwrap();
-            let wanted: Vec<Change> = items
-                .into_iter()
-                .map(|(jid, item)| Change {
-                    jid,
-                    gains_to: item.as_ref().is_some_and(|item| item.subscription.includes_to()),
-                    item: item.map(|item| Item { ask: item.ask && !item.subscription.includes_to(), ..item }),
-                })
-                .collect();
-            prop_assert_eq!(changes, wanted);
-        }
-    }
-}
-
 #[test]
 fn r11_a_contact_that_is_not_stored_is_a_change_even_as_it_is() {
     let given = Item {
@@ -364,9 +316,9 @@ fn r11_a_contact_that_is_not_stored_is_a_change_even_as_it_is() {
         ..Item::default()
     };
     let set = |is_stored| {
-        let sets = read_set(&&query("<item jid='a@b' name='N'/>"), JULIET, &CrateNormaliser).unwrap();
+        let edits = read(&query("<item jid='a@b' name='N'/>")).unwrap();
         let item = given.clone();
-        plan(sets, |_| {
+        plan(edits, |_| {
             Some(Current {
                 item: item.clone(),
                 is_stored,
@@ -413,6 +365,39 @@ fn r10_only_a_change_that_adds_to_gains_it() {
 }
 
 #[test]
+fn r2_a_contact_that_is_removed_or_told_presence_asks_no_more() {
+    for before in [None].into_iter().chain(STATES.map(Some)) {
+        let now: Vec<(&str, Item)> = before
+            .map(|state| ("a@b", subscribed(state)))
+            .into_iter()
+            .collect();
+        for after in STATES {
+            let items = format!("<item jid='a@b' name='new' subscription='{}'/>", after.as_str());
+            let changes = planned(&items, &now).unwrap();
+            assert_eq!(
+                changes[0].settles_request,
+                matches!(after, Subscription::From | Subscription::Both),
+                "{before:?} {after:?}"
+            );
+        }
+        if before.is_some() {
+            let removed = planned("<item jid='a@b' subscription='remove'/>", &now).unwrap();
+            assert!(removed[0].settles_request && !removed[0].gains_to);
+        }
+    }
+    // A change of another field settles a request as well, if the contact is told presence.
+    let both = [("a@b", subscribed(Subscription::Both))];
+    assert!(planned("<item jid='a@b' name='new'/>", &both).unwrap()[0].settles_request);
+    let to = [("a@b", subscribed(Subscription::To))];
+    assert!(!planned("<item jid='a@b' name='new'/>", &to).unwrap()[0].settles_request);
+    // The same holds for the roster of a contact that is made to agree.
+    for wanted in [Subscription::To, Subscription::Both] {
+        let change = agree(JULIET, "nurse@capulet.lit", wanted, None, true).unwrap();
+        assert!(change.unwrap().settles_request, "{wanted:?}");
+    }
+}
+
+#[test]
 fn r10_a_contact_has_to_agree() {
     for theirs in STATES {
         for wanted in [Subscription::To, Subscription::Both] {
@@ -450,7 +435,7 @@ fn r10_who_may_set_both_rosters_makes_them_agree() {
             let after = change.item.unwrap();
             assert_eq!(change.jid, JULIET);
             assert_eq!(after.subscription.mirrored(), wanted);
-            // What only they can see stays theirs.
+            // The name belongs to the contact and stays.
             assert_eq!(after.name, item.as_ref().and_then(|item| item.name.clone()));
             assert_eq!(after.ask, item.is_some() && !after.subscription.includes_to());
         }

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::fingerprint::{Fingerprint, Sender};
 use crate::matrix::{Grant, PermissionMatrix};
-use crate::memory::{Fingerprint, Host, Knowledge, Memory, Sender, Todo};
+use crate::memory::{Host, Knowledge, Memory, Todo};
 use crate::permission::PresenceAccess;
 use crate::presence::{self, Occasion};
 

@@ -1,7 +1,7 @@
 //! Viewers, and who of them is told what.
 
 use super::*;
-use crate::memory::Fingerprinter;
+use crate::fingerprint::Fingerprinter;
 use crate::permission::Access;
 use std::convert::Infallible;
 

@@ -1,5 +1,4 @@
-//! Any XML at all through the readers and the judgements: nothing panics, and whatever is allowed is
-//! what may be allowed.
+//! Random XML for the readers and the judgements. Nothing panics, and nothing is allowed that must not be.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -11,16 +10,17 @@ mod common;
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use common::{AsWritten, ENTITY, HOST, JULIET, SENDER};
-use minidom::Element;
+use common::{AsWritten, CrateNormaliser, ENTITY, HOST, JULIET, SENDER};
+use minidom::Element as Xml;
 use minidom::rxml::{Namespace, NcName};
-use privilege_native::address::{Address, CrateNormaliser, Normaliser};
-use privilege_native::envelope::{self, Tag};
+use privilege_native::address::{Address, Normaliser};
+use privilege_native::element::Element;
+use privilege_native::envelope;
+use privilege_native::item::Edit;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess};
 use privilege_native::request::{Request, Sender};
-use privilege_native::roster::{self, Wish};
-use privilege_native::{iq, message, ns};
+use privilege_native::{iq, message, ns, roster};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
@@ -46,7 +46,7 @@ fn matrix() -> PermissionMatrix {
     matrix
 }
 
-/// Any text that XML can hold: addresses, near misses, and anything.
+/// Any text that XML can hold: addresses, almost addresses, and others.
 fn any_value() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
         JULIET,
@@ -113,8 +113,8 @@ fn element(
     namespace: &str,
     attributes: Vec<(&'static str, String)>,
     content: Vec<Content>,
-) -> Element {
-    let mut element = Element::bare(name, namespace);
+) -> Xml {
+    let mut element = Xml::bare(name, namespace);
     let mut seen = Vec::new();
     for (name, value) in attributes {
         if !seen.contains(&name) {
@@ -138,12 +138,12 @@ fn element(
 
 #[derive(Clone, Debug)]
 enum Content {
-    Element(Element),
+    Element(Xml),
     Text(String),
 }
 
 /// A tree of the names and namespaces that matter, in any arrangement.
-fn any_tree() -> impl Strategy<Value = Element> {
+fn any_tree() -> impl Strategy<Value = Xml> {
     let name = || {
         prop::sample::select(vec![
             "message",
@@ -188,7 +188,7 @@ fn any_tree() -> impl Strategy<Value = Element> {
     })
 }
 
-/// Attributes that go well together, most of them there and most of them unspoilt, and any others.
+/// Attributes that fit together, most of them present and most of them right, and some others.
 fn likely_attributes() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let known = [
         ("from", JULIET),
@@ -214,7 +214,7 @@ fn likely_attributes() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 }
 
 /// A chain of elements around some content, mostly the right one, sometimes with a stranger in it.
-fn any_chain(chain: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = Element> {
+fn any_chain(chain: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = Xml> {
     let levels: Vec<_> = chain
         .iter()
         .map(|level| {
@@ -237,12 +237,12 @@ fn any_chain(chain: &'static [(&'static str, &'static str)]) -> impl Strategy<Va
         }
         match content.into_iter().next() {
             Some(Content::Element(outermost)) => outermost,
-            _ => Element::bare("x", ""),
+            _ => Xml::bare("x", ""),
         }
     })
 }
 
-fn any_stanza() -> impl Strategy<Value = Element> {
+fn any_stanza() -> impl Strategy<Value = Xml> {
     prop_oneof![
         2 => any_tree(),
         3 => any_chain(&[
@@ -261,8 +261,8 @@ fn any_stanza() -> impl Strategy<Value = Element> {
     ]
 }
 
-/// As it comes from a connection: written, and read again.
-fn through_text(stanza: &Element) -> Option<Element> {
+/// Writes a stanza and reads it again, as if it came from a connection.
+fn through_text(stanza: &Xml) -> Option<Xml> {
     let mut text = Vec::new();
     stanza.write_to(&mut text).ok()?;
     String::from_utf8(text).ok()?.parse().ok()
@@ -285,17 +285,17 @@ fn one_more(count: &Cell<u32>) {
 
 /// A stanza under another `to` and `type`. A copy of a deep one would overflow the stack.
 struct Addressed<'a> {
-    element: &'a Element,
+    element: &'a Xml,
     head: Option<(&'a str, &'a str)>,
 }
 
-impl Tag for Addressed<'_> {
+impl Element for Addressed<'_> {
     fn name(&self) -> String {
-        Tag::name(&self.element)
+        Element::name(&self.element)
     }
 
     fn namespace(&self) -> Cow<'_, str> {
-        Tag::namespace(&self.element)
+        Element::namespace(&self.element)
     }
 
     fn attribute(&self, name: &str) -> Option<String> {
@@ -317,11 +317,11 @@ impl Tag for Addressed<'_> {
     }
 
     fn text(&self) -> String {
-        Tag::text(&self.element)
+        Element::text(&self.element)
     }
 }
 
-fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
+fn request<'a, T>(sender: Sender<'a>, stanza: T, normaliser: &'a dyn Normaliser) -> Request<'a, T> {
     Request {
         sender,
         stanza,
@@ -329,10 +329,10 @@ fn request<'a, T>(sender: Sender<'a>, stanza: &'a T, normaliser: &'a dyn Normali
     }
 }
 
-fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCaseResult {
+fn hold(stanza: &Xml, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCaseResult {
     let matrix = matrix();
     let is_privileged = envelope::is_privileged_message(&stanza);
-    if let Ok(permit) = message::judge(&matrix, &request(SENDER, &stanza, normaliser)) {
+    if let Ok(permit) = message::judge(&matrix, &request(SENDER, stanza, normaliser)) {
         let inner = permit.stanza.expect("a message inside");
         one_more(&allowed.messages);
         prop_assert!(is_privileged);
@@ -352,7 +352,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                 .as_deref()
                 .is_none_or(|to| Address::from_normalised(to).is_some())
         );
-        prop_assert!(minidom::Element::is(inner, "message", ns::CLIENT));
+        prop_assert!(Xml::is(inner, "message", ns::CLIENT));
         prop_assert_eq!(inner.attr("to").is_some(), permit.to.is_some());
         prop_assert_eq!(
             inner.attr("from").and_then(|from| normaliser.jid(from)),
@@ -372,7 +372,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                 element: stanza,
                 head: Some((account, kind)),
             };
-            let Ok(permit) = iq::judge(&matrix, &request(SENDER, &asked, normaliser)) else {
+            let Ok(permit) = iq::judge(&matrix, &request(SENDER, asked, normaliser)) else {
                 continue;
             };
             let inner = permit.stanza.expect("an IQ inside").element;
@@ -382,7 +382,7 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
                 (JULIET, Some("juliet"), JULIET)
             );
             prop_assert!(kind != "result");
-            prop_assert!(minidom::Element::is(inner, "iq", ns::CLIENT));
+            prop_assert!(Xml::is(inner, "iq", ns::CLIENT));
             prop_assert_eq!(inner.attr("type"), Some(kind));
             prop_assert_eq!(inner.attr("id"), permit.inner_id.as_deref());
             prop_assert_eq!(inner.children().count(), 1);
@@ -400,46 +400,46 @@ fn hold(stanza: &Element, normaliser: &dyn Normaliser, allowed: &Allowed) -> Tes
         }
     }
     for query in std::iter::once(stanza).chain(stanza.children()) {
-        if let Ok(sets) = roster::read_set(&query, JULIET, normaliser) {
+        if let Ok(edits) = roster::read_set(&query, JULIET, normaliser) {
             one_more(&allowed.sets);
-            prop_assert_eq!(sets.len(), query.children().count());
-            for (index, set) in sets.iter().enumerate() {
-                let contact = Address::from_normalised(set.jid.as_str());
+            prop_assert_eq!(edits.len(), query.children().count());
+            for (index, item) in edits.iter().enumerate() {
+                let contact = Address::from_normalised(item.jid.as_str());
                 prop_assert!(
-                    contact.is_some_and(|jid| jid.is_bare()) && set.jid != JULIET,
+                    contact.is_some_and(|jid| jid.is_bare()) && item.jid != JULIET,
                     "{:?}",
-                    set
+                    item
                 );
-                prop_assert!(sets.iter().take(index).all(|other| other.jid != set.jid));
-                if let Wish::Put { groups, .. } = &set.wish {
+                prop_assert!(edits.iter().take(index).all(|other| other.jid != item.jid));
+                if let Edit::Put { groups, .. } = &item.edit {
                     prop_assert!(groups.iter().all(|group| !group.is_empty()));
                 }
             }
-            // What is planned for an empty roster is planned once.
-            let changes = roster::plan(sets.clone(), |_| None);
-            let removes = sets.iter().any(|set| set.wish == Wish::Remove);
+            // A second run of the same edits changes nothing.
+            let changes = roster::plan(edits.clone(), |_| None);
+            let removes = edits.iter().any(|item| item.edit == Edit::Remove);
             prop_assert_eq!(
                 changes.as_ref().map(Vec::len).ok(),
-                (!removes).then_some(sets.len())
+                (!removes).then_some(edits.len())
             );
             if let Ok(changes) = changes {
                 let find = |jid: &str| {
                     let change = changes.iter().find(|change| change.jid == jid)?;
                     change.item.clone().map(roster::Current::from)
                 };
-                prop_assert_eq!(roster::plan(sets, find), Ok(vec![]));
+                prop_assert_eq!(roster::plan(edits, find), Ok(vec![]));
             }
         }
     }
-    // Anybody else, whatever they send.
+    // Nothing is allowed to another sender.
     let stranger = Sender {
         host: "stranger.lit",
         from: "stranger.lit",
         ..SENDER
     };
-    prop_assert!(message::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
-    prop_assert!(iq::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
-    prop_assert!(roster::judge(&matrix, &request(stranger, &stanza, normaliser)).is_err());
+    prop_assert!(message::judge(&matrix, &request(stranger, stanza, normaliser)).is_err());
+    prop_assert!(iq::judge(&matrix, &request(stranger, stanza, normaliser)).is_err());
+    prop_assert!(roster::judge(&matrix, &request(stranger, stanza, normaliser)).is_err());
     Ok(())
 }
 
@@ -496,7 +496,7 @@ fn text_that_is_hardly_xml_is_no_danger() {
             .chain(insert.chars())
             .chain(good.chars().skip(till))
             .collect();
-        if let Ok(stanza) = text.parse::<Element>() {
+        if let Ok(stanza) = text.parse::<Xml>() {
             one_more(&parsed);
             hold(&stanza, &CrateNormaliser, &allowed)?;
             hold(&stanza, &AsWritten, &allowed)?;
@@ -506,8 +506,8 @@ fn text_that_is_hardly_xml_is_no_danger() {
     assert!(parsed.get() > 20, "{} of 1500 were XML", parsed.get());
 }
 
-/// Reading stops at the payload: what is in there is never looked at, however deep it is, and so fits
-/// on the smallest of stacks. Only `minidom` itself needs a large one, to build and to drop.
+/// The readers stop at the payload, however deep it is. So a small stack is enough for them. Only `minidom` needs a
+/// large one, to build and to drop the stanza.
 #[test]
 fn a_payload_is_never_looked_into() {
     let depth = 70_000;
@@ -521,7 +521,7 @@ fn a_payload_is_never_looked_into() {
     for (around, expected) in [(message, 1), (iq, 1), (query, 0), ("*", 0)] {
         let xml = around.replace('*', &deep);
         let whole = move || {
-            let stanza: Element = xml.parse().unwrap();
+            let stanza: Xml = xml.parse().unwrap();
             let judged = || {
                 let allowed = Allowed::default();
                 hold(&stanza, &CrateNormaliser, &allowed).unwrap();

@@ -1,5 +1,5 @@
-//! Stanzas with the elements and the actors of XEP-0356's own examples, for every kind of privilege,
-//! through the public face of the core: configured, advertised, judged, planned and answered.
+//! The examples of XEP-0356, for every kind of privilege, through the public functions of the core: configure,
+//! advertise, judge, plan and answer.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -8,18 +8,19 @@
 
 mod common;
 
-use common::{ENTITY, HOST, JULIET, SENDER, TestServer};
+use common::{CrateNormaliser, ENTITY, HOST, JULIET, SENDER, TestServer};
 use minidom::Element;
-use privilege_native::address::CrateNormaliser;
 use privilege_native::config::{self, Value};
 use privilege_native::denial::{Condition, Denial, ErrorType};
+use privilege_native::item::{Item, Subscription};
 use privilege_native::ledger::{Answer, Entry, Ledger};
 use privilege_native::matrix::PermissionMatrix;
 use privilege_native::permission::IqType;
 use privilege_native::presence::{self, Occasion};
 use privilege_native::request::{Permit, Request, Sender};
-use privilege_native::roster::{IqHead, Item, RosterWriter, Subscription};
-use privilege_native::{advert, iq, message, roster};
+use privilege_native::wire::advert;
+use privilege_native::wire::roster::{IqHead, RosterWriter};
+use privilege_native::{iq, message, roster};
 
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 
@@ -98,7 +99,7 @@ fn a1_nothing_granted_is_nothing_to_advertise() {
     }
 }
 
-fn request<'a, T>(sender: Sender<'a>, stanza: &'a T) -> Request<'a, T> {
+fn request<T>(sender: Sender<'_>, stanza: T) -> Request<'_, T> {
     Request {
         sender,
         stanza,
@@ -108,7 +109,7 @@ fn request<'a, T>(sender: Sender<'a>, stanza: &'a T) -> Request<'a, T> {
 
 // Roster
 
-/// Whether a roster request may go ahead: the username of the account that has to exist.
+/// Judges a roster request. Returns the username of the account that has to exist.
 fn may_ask(
     matrix: &PermissionMatrix,
     sender: Sender<'_>,
@@ -116,7 +117,7 @@ fn may_ask(
     kind: IqType,
 ) -> Result<Option<String>, Denial> {
     let stanza = stanza(&format!("<iq id='x' to='{to}' type='{}'/>", kind.as_str()));
-    roster::judge(matrix, &request(sender, &&stanza)).map(|permit| permit.username)
+    roster::judge(matrix, &request(sender, &stanza)).map(|permit| permit.username)
 }
 
 #[test]
@@ -168,8 +169,8 @@ fn r2_the_entity_adds_an_item_and_removes_it() {
     let planned = |set: &str, now: Option<Item>| {
         let request = stanza(set);
         let query = request.get_child("query", "jabber:iq:roster").unwrap();
-        let sets = roster::read_set(&query, JULIET, &CrateNormaliser).unwrap();
-        roster::plan(sets, |_| now.clone().map(roster::Current::from)).unwrap()
+        let edits = roster::read_set(&query, JULIET, &CrateNormaliser).unwrap();
+        roster::plan(edits, |_| now.clone().map(roster::Current::from)).unwrap()
     };
     let added = planned(
         "<iq id='roster2' from='pubsub.capulet.lit' to='juliet@capulet.lit' type='set'><query xmlns='jabber:iq:roster'>\
@@ -257,7 +258,7 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
         NOTIFICATION.replace("privilege:2", "privilege:1"),
     ] {
         let outer = stanza(&xml);
-        let permit = message::judge(&matrix, &request(SENDER, &&outer)).unwrap();
+        let permit = message::judge(&matrix, &request(SENDER, &outer)).unwrap();
         let inner = permit.stanza.unwrap();
         assert_eq!(
             permit.without_stanza(),
@@ -279,14 +280,14 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
 fn m3_a_message_in_the_name_of_the_server() {
     let matrix = granting(&[("message", text("outgoing"))]);
     let outer = stanza(&NOTIFICATION.replace(JULIET, HOST));
-    let permit = message::judge(&matrix, &request(SENDER, &&outer)).unwrap();
+    let permit = message::judge(&matrix, &request(SENDER, &outer)).unwrap();
     assert_eq!((permit.account.as_str(), permit.username), (HOST, None));
 }
 
 #[test]
 fn m2_m7_a_message_that_is_not_granted_is_forbidden() {
     let judge = |matrix: &PermissionMatrix, xml: &str| {
-        message::judge(matrix, &request(SENDER, &&stanza(xml))).map(Permit::without_stanza)
+        message::judge(matrix, &request(SENDER, &stanza(xml))).map(Permit::without_stanza)
     };
     is_forbidden(judge(&granting(&[("message", text("none"))]), NOTIFICATION));
     is_forbidden(judge(&granting(&[("roster", text("both"))]), NOTIFICATION));
@@ -311,7 +312,7 @@ fn privileged_iq(kind: &str, inner: &str) -> Element {
 
 fn judged(matrix: &PermissionMatrix, kind: &str, inner: &str) -> Result<Permit<()>, Denial> {
     let outer = privileged_iq(kind, inner);
-    iq::judge(matrix, &request(SENDER, &&outer)).map(Permit::without_stanza)
+    iq::judge(matrix, &request(SENDER, &outer)).map(Permit::without_stanza)
 }
 
 #[test]
@@ -329,7 +330,7 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
             unless_administrator_of: None,
         }
     );
-    // Out under an id of our own, and back under those of the entity.
+    // The IQ leaves under an id of ours; its answer goes back under the ids of the entity.
     let mut ledger = Ledger::new("prefix-");
     let entry = Entry {
         entity: ENTITY.to_owned(),
@@ -360,7 +361,7 @@ fn q1_an_iq_that_breaks_a_rule_of_the_xep_is_forbidden() {
         table(&[(PUBSUB, text("set")), ("jabber:iq:last", text("get"))]),
     )]);
     assert!(judged(&granted, "set", INNER).is_ok());
-    // Not granted at all, not for this type, not for this namespace.
+    // IQs are not granted at all; not of this type; not in this namespace.
     is_forbidden(judged(&granting(&[("roster", text("both"))]), "set", INNER));
     is_forbidden(judged(
         &granting(&[("iq", table(&[(PUBSUB, text("get"))]))]),
@@ -375,7 +376,7 @@ fn q1_an_iq_that_breaks_a_rule_of_the_xep_is_forbidden() {
             "<pubsub xmlns='y'",
         ),
     ));
-    // Types that differ, a sender who is somebody else, another namespace.
+    // The types differ; the sender is another account; the namespace of the inner IQ is wrong.
     is_forbidden(judged(&granted, "get", INNER));
     is_forbidden(judged(
         &granted,
@@ -433,7 +434,7 @@ fn p1_p3_whose_presence_may_be_seen() {
     assert!(sees(&rosters, Occasion::Contact, contact));
     assert!(!sees(&[("roster", text("both"))], Occasion::Account, account));
 
-    // Without access to the roster, that of its contacts cannot be granted (C3).
+    // The presence of contacts cannot be granted without access to the roster (C3).
     let options = table(&[(ENTITY, table(&[("presence", text("roster"))]))]);
     let (matrix, problems) = config::compile(HOST, &options, &TestServer);
     assert_eq!((problems.len(), matrix.grant(ENTITY)), (1, None));

@@ -16,7 +16,7 @@ use crate::config;
 use crate::host::{Configured, Connected, Earlier, Host};
 use crate::presence::Occasion;
 use crate::settings;
-use crate::xml;
+use crate::wire::xml;
 
 /// One granting host in the hands of the shim.
 pub(super) struct LuaHost {

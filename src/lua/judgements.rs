@@ -3,7 +3,7 @@
 use mlua::prelude::*;
 
 use super::host::LuaHost;
-use super::stanza::{LuaTag, Origin, string};
+use super::stanza::{LuaElement, Origin, string};
 use super::values::{self, Answer, Natural, Text, denied};
 use crate::administration::Domain;
 use crate::denial::Denial;
@@ -27,28 +27,20 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("ahead", ahead);
 }
 
-/// The session and the stanza of an event.
-struct Event {
-    origin: Origin,
-    stanza: LuaTag,
-}
-
-impl Event {
-    fn read(this: &LuaHost, session: &LuaTable, stanza: LuaTable) -> Event {
-        let stanza = LuaTag::stanza(stanza, &this.keys);
-        Event {
-            origin: Origin::read(session, &stanza, &this.keys),
-            stanza,
-        }
-    }
-
-    fn request<'a>(&'a self, this: &'a LuaHost) -> Request<'a, LuaTag> {
-        Request {
-            sender: self.origin.sender(),
-            stanza: &self.stanza,
-            normaliser: &this.server,
-        }
-    }
+/// Calls `judge` with the request that a stanza of a session makes.
+fn judged<R>(
+    this: &LuaHost,
+    session: &LuaTable,
+    stanza: LuaTable,
+    judge: impl FnOnce(&Request<'_, LuaElement>) -> R,
+) -> R {
+    let stanza = LuaElement::stanza(stanza, &this.keys);
+    let origin = Origin::read(session, &stanza, &this.keys);
+    judge(&Request {
+        sender: origin.sender(),
+        stanza,
+        normaliser: &this.server,
+    })
 }
 
 /// Returns a permit as one table; or nil and the denial. `id` is the id that a privileged IQ leaves under.
@@ -56,7 +48,7 @@ fn outcome(
     lua: &Lua,
     this: &LuaHost,
     kind: Kind,
-    judged: Result<(Permit<LuaTag>, Option<String>), Denial>,
+    judged: Result<(Permit<LuaElement>, Option<String>), Denial>,
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
     let (permit, id) = match judged {
@@ -66,7 +58,7 @@ fn outcome(
     let table = lua.create_table_with_capacity(0, 8)?;
     table.raw_set(&keys.kind, kind.as_str())?;
     table.raw_set(&keys.account, permit.account)?;
-    if let Some(stanza) = permit.stanza.and_then(LuaTag::into_table) {
+    if let Some(stanza) = permit.stanza.and_then(LuaElement::into_table) {
         table.raw_set(&keys.stanza, stanza)?;
     }
     let domain = permit.unless_administrator_of;
@@ -85,8 +77,9 @@ fn outcome(
 
 /// `message(session, stanza)`: the permit of a privileged message; or nil and the denial.
 fn message(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
-    let event = Event::read(this, &session, stanza);
-    let judged = message::judge(&this.host().matrix, &event.request(this));
+    let judged = judged(this, &session, stanza, |request| {
+        message::judge(&this.host().matrix, request)
+    });
     outcome(lua, this, Kind::Message, judged.map(|permit| (permit, None)))
 }
 
@@ -97,12 +90,11 @@ fn iq(
     this: &LuaHost,
     (session, stanza, Natural(now)): (LuaTable, LuaTable, Natural),
 ) -> LuaResult<Answer> {
-    let event = Event::read(this, &session, stanza);
-    let request = event.request(this);
-    // Judging asks the server, so the host is borrowed for change only afterwards.
-    let judged = iq::judge(&this.host().matrix, &request);
-    let entered = judged.and_then(|permit| {
-        let id = this.host_mut().ledger.enter(now, &request, &permit)?;
+    let entered = judged(this, &session, stanza, |request| {
+        // Judging asks the server, so the host is borrowed for change only afterwards.
+        let judged = iq::judge(&this.host().matrix, request);
+        let permit = judged?;
+        let id = this.host_mut().ledger.enter(now, request, &permit)?;
         Ok((permit, Some(id)))
     });
     outcome(lua, this, Kind::Iq, entered)
@@ -110,8 +102,9 @@ fn iq(
 
 /// `roster(session, stanza)`: the permit of a roster request; or nil and the denial.
 fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
-    let event = Event::read(this, &session, stanza);
-    let judged = roster::judge(&this.host().matrix, &event.request(this));
+    let judged = judged(this, &session, stanza, |request| {
+        roster::judge(&this.host().matrix, request)
+    });
     outcome(lua, this, Kind::Roster, judged.map(|permit| (permit, None)))
 }
 

@@ -17,7 +17,7 @@ mod values;
 
 use mlua::prelude::*;
 
-use crate::roster::Subscription;
+use crate::item::Subscription;
 
 /// What the shim compares with its own version, so that files updated apart are noticed.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

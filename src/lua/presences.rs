@@ -8,11 +8,12 @@ use mlua::prelude::*;
 use super::host::LuaHost;
 use super::keys::Keys;
 use super::rosters::subscribed_to;
-use super::stanza::{LuaTag, owned, string};
+use super::stanza::{LuaElement, owned, string};
 use super::values::{Flag, Natural, Text, Viewer, Viewers};
-use crate::envelope::Tag;
+use crate::element::Element;
+use crate::fingerprint::{Fingerprint, Fingerprinter, Sender};
 use crate::host::Host;
-use crate::memory::{Fingerprint, Fingerprinter, Memory, Sender};
+use crate::memory::Memory;
 use crate::ns;
 use crate::presence::Occasion;
 use crate::viewers::{Case, Number, SharedMemory};
@@ -87,7 +88,7 @@ fn viewers(
     (occasion, username, stanza, among): (Occasion, Text, LuaTable, Option<Viewers>),
 ) -> LuaResult<(Option<Vec<Number>>, Option<u64>)> {
     let keys = &this.keys;
-    let from = LuaTag::stanza(stanza.clone(), keys)
+    let from = LuaElement::stanza(stanza.clone(), keys)
         .attribute("from")
         .unwrap_or_default();
     let case = Case {

@@ -7,11 +7,13 @@ use mlua::prelude::*;
 
 use super::host::{LuaHost, named};
 use super::keys::Keys;
-use super::stanza::{LuaTag, owned, string};
+use super::stanza::{LuaElement, owned, string};
 use super::values::{self, Answer, Flag, Natural, Text, denied};
-use crate::envelope::Tag;
+use crate::element::Element;
+use crate::item::{Item, Subscription};
 use crate::permission::IqType;
-use crate::roster::{self, Change, Current, IqHead, Item, RosterWriter, Subscription};
+use crate::roster::{self, Change, Current};
+use crate::wire::roster::{IqHead, RosterWriter, empty_iq};
 
 pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("roster_result", roster_result);
@@ -37,7 +39,7 @@ fn roster_result(
     (account, stanza, stored): (Text, LuaTable, LuaTable),
 ) -> LuaResult<String> {
     let keys = &this.keys;
-    let stanza = LuaTag::stanza(stanza, keys);
+    let stanza = LuaElement::stanza(stanza, keys);
     let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
     let head = IqHead {
         kind: "result",
@@ -48,7 +50,7 @@ fn roster_result(
     let ours = version(&stored, keys);
     let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
     if roster::is_current(theirs.as_deref(), ours) {
-        return Ok(roster::empty_iq(&head));
+        return Ok(empty_iq(&head));
     }
     let ver = ours.map(version_text);
     let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
@@ -64,7 +66,7 @@ fn plan_roster_set(
     (account, stanza, stored): (Text, LuaTable, LuaTable),
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
-    let stanza = LuaTag::stanza(stanza, keys);
+    let stanza = LuaElement::stanza(stanza, keys);
     let planned = roster::read_stanza(&stanza, &account, &this.server)
         .and_then(|sets| roster::plan(sets, |jid| find(&stored, jid, keys)));
     match planned {
@@ -263,11 +265,18 @@ fn changes(lua: &Lua, changes: Vec<Change>) -> LuaResult<LuaTable> {
     Ok(list)
 }
 
-/// Returns one change as a table: `{ jid =, remove = true }`, or `{ jid =, gains_to =, subscription =,
-/// ask =, approved =, name =, groups = { [group] = true } }`.
-fn change(lua: &Lua, Change { jid, item, gains_to }: Change) -> LuaResult<LuaTable> {
+/// Returns one change as a table: `{ jid =, settles_request =, remove = true }`, or `{ jid =, settles_request =,
+/// gains_to =, subscription =, ask =, approved =, name =, groups = { [group] = true } }`.
+fn change(lua: &Lua, planned: Change) -> LuaResult<LuaTable> {
+    let Change {
+        jid,
+        item,
+        gains_to,
+        settles_request,
+    } = planned;
     let entry = lua.create_table()?;
     entry.raw_set("jid", jid)?;
+    entry.raw_set("settles_request", settles_request.then_some(true))?;
     match item {
         None => entry.raw_set("remove", true)?,
         Some(item) => {

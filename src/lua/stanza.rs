@@ -7,15 +7,15 @@ use std::rc::Rc;
 use mlua::prelude::*;
 
 use super::keys::Keys;
-use crate::envelope::Tag;
+use crate::element::Element;
 use crate::ns;
-use crate::request::Sender;
+use crate::request::{Sender, Session};
 
 /// One element of a stanza: a table with `name`, `attr` and `tags`.
 ///
 /// Whatever has the wrong type reads as absent, which the core refuses.
 #[derive(Clone, Debug)]
-pub(super) struct LuaTag {
+pub(super) struct LuaElement {
     /// `None` for something else in the place of an element: it has no name, and nothing in it.
     table: Option<LuaTable>,
     attr: Option<LuaTable>,
@@ -26,20 +26,20 @@ pub(super) struct LuaTag {
     keys: Rc<Keys>,
 }
 
-impl LuaTag {
+impl LuaElement {
     /// A stanza, in the namespace of stanzas unless it says otherwise.
-    pub(super) fn stanza(table: LuaTable, keys: &Rc<Keys>) -> LuaTag {
-        LuaTag::inside(Cow::Borrowed(ns::CLIENT), table, keys)
+    pub(super) fn stanza(table: LuaTable, keys: &Rc<Keys>) -> LuaElement {
+        LuaElement::inside(Cow::Borrowed(ns::CLIENT), table, keys)
     }
 
     /// An element inside one with the namespace `around`.
-    fn inside(around: Cow<'static, str>, table: LuaTable, keys: &Rc<Keys>) -> LuaTag {
+    fn inside(around: Cow<'static, str>, table: LuaTable, keys: &Rc<Keys>) -> LuaElement {
         let attr = sub_table(&table, &keys.attr);
         let own = attr.as_ref().and_then(|attr| match attr.raw_get(&keys.xmlns) {
             Ok(LuaValue::String(text)) => Some(namespace(&text)),
             _ => None,
         });
-        LuaTag {
+        LuaElement {
             table: Some(table),
             attr,
             namespace: own.unwrap_or(around),
@@ -105,7 +105,7 @@ pub(super) fn owned(text: &LuaString) -> String {
     }
 }
 
-impl Tag for LuaTag {
+impl Element for LuaElement {
     fn name(&self) -> String {
         self.table
             .as_ref()
@@ -126,11 +126,11 @@ impl Tag for LuaTag {
         self.tags().map_or(0, LuaTable::raw_len)
     }
 
-    fn child(&self, index: usize) -> Option<LuaTag> {
+    fn child(&self, index: usize) -> Option<LuaElement> {
         match self.tags()?.raw_get(index + 1) {
-            Ok(LuaValue::Table(table)) => Some(LuaTag::inside(self.namespace.clone(), table, &self.keys)),
+            Ok(LuaValue::Table(table)) => Some(LuaElement::inside(self.namespace.clone(), table, &self.keys)),
             // Counted as a child, so it must not be passed over as if it were none.
-            _ => Some(LuaTag {
+            _ => Some(LuaElement {
                 table: None,
                 attr: None,
                 namespace: Cow::Borrowed(""),
@@ -164,7 +164,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn read(session: &LuaTable, stanza: &LuaTag, keys: &Keys) -> Origin {
+    pub(super) fn read(session: &LuaTable, stanza: &LuaElement, keys: &Keys) -> Origin {
         Origin {
             session_type: string(session, &keys.r#type).unwrap_or_default(),
             host: string(session, &keys.host).unwrap_or_default(),
@@ -176,9 +176,8 @@ impl Origin {
 
     pub(super) fn sender(&self) -> Sender<'_> {
         Sender {
-            session_type: &self.session_type,
+            session: Session::new(&self.session_type, self.username.as_deref()),
             host: &self.host,
-            username: self.username.as_deref(),
             from: &self.from,
             acting: self.acting,
         }

@@ -1,9 +1,9 @@
 //! What the host writes about privileged IQs: the wrapper of an answer, and errors (Q4, Q6, Q7).
 
+use super::xml::Writer;
 use crate::denial::Denial;
 use crate::ledger::Entry;
 use crate::ns;
-use crate::xml::Writer;
 
 /// The text around a stanza of a service that goes to an entity in a wrapper.
 #[derive(Clone, Debug, PartialEq, Eq)]

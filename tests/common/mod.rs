@@ -1,23 +1,25 @@
-//! What the tests and benchmarks of the core have in common: who takes part, and servers that need
-//! no server.
+//! Names, senders and stand-ins for a server, for the tests and benchmarks of the core.
 #![allow(dead_code, unreachable_pub, reason = "each of them takes what it needs")]
 
-use privilege_native::address::{CrateNormaliser, Normaliser};
+mod normaliser;
+
+use privilege_native::address::Normaliser;
 use privilege_native::config::Server;
-use privilege_native::request::Sender;
+use privilege_native::request::{Sender, Session};
+
+pub use normaliser::CrateNormaliser;
 
 /// The granting host.
 pub const HOST: &str = "capulet.lit";
-/// A component it grants something.
+/// A component that it grants something.
 pub const ENTITY: &str = "pubsub.capulet.lit";
 /// One of its accounts.
 pub const JULIET: &str = "juliet@capulet.lit";
 
 /// The component, on its own connection and under its own name.
 pub const SENDER: Sender<'static> = Sender {
-    session_type: "component",
+    session: Session::Component,
     host: ENTITY,
-    username: None,
     from: ENTITY,
     acting: false,
 };
@@ -40,7 +42,7 @@ impl Server for TestServer {
     }
 }
 
-/// Takes every address for what it is written like, so that none is refused or mended on the way.
+/// Takes every address as it is written, so that none is refused or changed.
 pub struct AsWritten;
 
 impl Normaliser for AsWritten {

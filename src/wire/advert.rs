@@ -1,18 +1,17 @@
-//! The `<privilege/>` advertisement: what an entity is told it may do (A1, A2, A5).
+//! The `<privilege/>` advertisement, which tells an entity what it may do (A1, A2, A5).
 
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 
+use super::xml;
 use crate::matrix::Grant;
 use crate::permission::{Access, MessageAccess, PresenceAccess};
-use crate::xml;
 
 /// The message that tells `entity` what `host` grants it.
 ///
-/// Holds one `<perm/>` per granted access and nothing for "none". With no grant at all it holds an
-/// empty `<privilege/>`: that is how a revocation is told (C6); A1 leaves it to the caller not to
-/// send that to an entity that had nothing before. The message itself is in no namespace: it takes
-/// that of the stream it is written to.
+/// It holds one `<perm/>` per granted access, and nothing for an access that is "none". Without a grant it holds an
+/// empty `<privilege/>`, which tells a revocation (C6). The caller must not send that to an entity that had nothing
+/// before. The message has no namespace of its own: it takes that of the stream it is written to.
 pub fn advertisement(grant: Option<&Grant>, host: &str, entity: &str, id: &str) -> Element {
     let nothing = Grant::default();
     let grant = grant.unwrap_or(&nothing);
@@ -51,7 +50,7 @@ pub fn advertisement(grant: Option<&Grant>, host: &str, entity: &str, id: &str) 
     message
 }
 
-/// The advertisement as text; `None` where it holds a character that XML cannot.
+/// Returns the advertisement as text; `None` if it would hold a character that XML cannot.
 pub fn text(grant: Option<&Grant>, host: &str, entity: &str, id: &str) -> Option<String> {
     let namespaces = grant
         .into_iter()
@@ -64,6 +63,7 @@ pub fn text(grant: Option<&Grant>, host: &str, entity: &str, id: &str) -> Option
     String::from_utf8(out).ok()
 }
 
+/// A `<perm/>` for an access; `value` is its type.
 fn perm(namespace: &str, access: &str, value: Option<&str>) -> Element {
     let mut perm = Element::bare("perm", namespace);
     set(&mut perm, "access", access);

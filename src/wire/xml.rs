@@ -1,10 +1,9 @@
-//! The one writer of XML text: streaming, and it escapes everything.
+//! The writer of XML text. It escapes every value.
 //!
-//! For what is produced in bulk. Small things are built with `minidom`; a property test holds the
-//! two to the same meaning. A character that XML cannot hold becomes U+FFFD instead of breaking the
-//! stream for everybody else on it.
+//! It is for text that is written often or in bulk. A property test compares its meaning with that of `minidom`. A
+//! character that XML cannot hold becomes U+FFFD, because it would break the stream for all others on it.
 
-/// Writes elements into one growing string. The caller keeps tags balanced.
+/// Writes elements into one string. The caller has to close each element that it opens.
 #[derive(Debug, Default)]
 pub struct Writer {
     out: String,
@@ -18,13 +17,13 @@ impl Writer {
         }
     }
 
-    /// `<name`, to be followed by attributes.
+    /// Writes `<name`. Attributes may follow, then [`Writer::content`] or [`Writer::close_empty`].
     pub fn open(&mut self, name: &str) {
         self.out.push('<');
         self.out.push_str(name);
     }
 
-    /// ` name='value'`
+    /// Writes ` name='value'`.
     pub fn attribute(&mut self, name: &str, value: &str) {
         self.out.push(' ');
         self.out.push_str(name);
@@ -33,36 +32,36 @@ impl Writer {
         self.out.push('\'');
     }
 
-    /// ` name='value'` if there is a value.
+    /// Writes ` name='value'` if there is a value.
     pub fn optional(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.attribute(name, value);
         }
     }
 
-    /// `>` after the attributes of an element with content.
+    /// Writes `>`, after the attributes of an element with content.
     pub fn content(&mut self) {
         self.out.push('>');
     }
 
-    /// `/>` after the attributes of an element without content.
+    /// Writes `/>`, after the attributes of an element without content.
     pub fn close_empty(&mut self) {
         self.out.push_str("/>");
     }
 
-    /// `</name>`
+    /// Writes `</name>`.
     pub fn close(&mut self, name: &str) {
         self.out.push_str("</");
         self.out.push_str(name);
         self.out.push('>');
     }
 
-    /// Text between tags.
+    /// Writes text between tags.
     pub fn text(&mut self, text: &str) {
         escape(&mut self.out, text, false);
     }
 
-    /// What was written.
+    /// Returns what was written.
     pub fn finish(self) -> String {
         self.out
     }
@@ -81,8 +80,8 @@ pub fn can_hold(text: &str) -> bool {
         .all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..))
 }
 
-/// Appends `text`, escaped. In an attribute line breaks and tabs are escaped as well, because a
-/// parser turns bare ones into spaces (XML 1.0 section 3.3.3).
+/// Appends `text`, escaped. In an attribute, line breaks and tabs are escaped as well, because a parser turns them
+/// into spaces otherwise (XML 1.0 section 3.3.3).
 fn escape(out: &mut String, text: &str, in_attribute: bool) {
     let mut rest = text;
     loop {
