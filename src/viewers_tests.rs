@@ -4,6 +4,7 @@ use super::*;
 use crate::fingerprint::Fingerprinter;
 use crate::permission::Access;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const HOST: &str = "capulet.lit";
 const ROMEO: &str = "romeo@montague.lit/orchard";
@@ -35,7 +36,8 @@ fn enter(
     memory: &SharedMemory,
 ) -> (Number, Todo) {
     let grant = matrix.grant(entity).expect("a grant");
-    let number = viewers.list.last().map_or(1, |viewer| viewer.number + 1);
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     (
         number,
         viewers.enter(number, entity, grant, matrix.host(), Rc::clone(memory)),
