@@ -8,6 +8,7 @@ local async = require "util.async";
 local time_now = require "util.time".now;
 local stanzas = module:require "stanzas";
 local at_once = module:require "at_once";
+local roles = module:require "roles";
 
 local hosts = prosody.hosts;
 local host = module.host;
@@ -179,25 +180,6 @@ local function roster_of(username, of_host)
 	end
 end
 
-local administrative = { ["prosody:admin"] = true, ["prosody:operator"] = true };
-
-local function is_administrative(role)
-	if not role then
-		return false;
-	elseif administrative[role.name] then
-		return true;
-	end
-	for _, inherited in ipairs(role.inherits or {}) do
-		if is_administrative(inherited) then
-			return true;
-		end
-	end
-	return false;
-end
-
--- The roles that certainly administer nothing. What others may do is the administrator's invention.
-local ordinary = { ["prosody:guest"] = true, ["prosody:registered"] = true, ["prosody:member"] = true };
-
 -- Whether an account may administer one host of this server. Each host has administrators of its own, and asks
 -- for them by JID.
 local function administers_host(username, jid, target)
@@ -215,7 +197,7 @@ local function administers_host(username, jid, target)
 		role, problem = usermanager.get_jid_role(jid, target);
 	end
 	-- A role that cannot be found out may be any.
-	return role and not ordinary[role.name] or not role and problem ~= nil;
+	return role and roles.may_administer(role.name) or not role and problem ~= nil;
 end
 
 -- Whether an account administers what the core asks about: a host, or this one; or, for "*", any of this server.
@@ -230,9 +212,9 @@ local function administers(username, domain)
 		end
 	end
 	if usermanager.get_user_role then
-		local roles, problem = usermanager.get_user_secondary_roles(username, host);
-		for name in pairs(roles or {}) do
-			if not ordinary[name] then
+		local secondary_roles, problem = usermanager.get_user_secondary_roles(username, host);
+		for name in pairs(secondary_roles or {}) do
+			if roles.may_administer(name) then
 				return true;
 			end
 		end
@@ -250,7 +232,7 @@ local function role_of(username)
 		return nil;
 	end
 	local role = usermanager.get_user_role(username, host);
-	if is_administrative(role) then
+	if roles.is_administrative(role) then
 		return usermanager.get_role_by_name("prosody:member", host)
 			or usermanager.get_role_by_name("prosody:registered", host) or nil;
 	end
