@@ -5,7 +5,7 @@
 
 local st = require "util.stanza";
 local async = require "util.async";
-local time = require "util.time";
+local monotonic = require "util.time".monotonic;
 local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 local rostermanager = require "core.rostermanager";
@@ -23,8 +23,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 	local host = module.host;
 	local host_session = hosts[host];
 	local probe_id = id_prefix.."probe";
-	-- COMPAT 0.11: no monotonic clock
-	local turns = new_turns(host, module:shared("/*/privilege/turns"), time.monotonic or time.now);
+	local turns = new_turns(host, module:shared("/*/privilege/turns"), monotonic);
 
 	local probe_rate, probe_mode = 1, "none";
 
