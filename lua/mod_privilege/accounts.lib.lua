@@ -153,17 +153,15 @@ local function forget(event)
 		lookups[account] = nil;
 	end
 end
-module:hook_global("user-deleted", forget, 1000);
-module:hook_global("user-disabled", forget, 1000);
 
--- Whoever is next to have this name must not find the roster of the one before in the server's cache,
--- where taking leave of the contacts has put it.
-module:hook_global("user-deleted", function (event)
+-- Deleting an account makes the server load its roster into the cache, to cancel the subscriptions. The next account of
+-- that name would find it there.
+local function drop_roster(event)
 	local cache = event.host == host and host_session.roster_cache;
 	if cache then
 		cache:set(event.username.."@"..host, nil);
 	end
-end, -1000);
+end
 
 -- Returns the roster of an account of this server, the table that the server itself uses; nil where it cannot be
 -- read at once.
@@ -289,9 +287,6 @@ local function close_acting(event)
 		session:close();
 	end
 end
--- When the server does (mod_c2s).
-module:hook_global("user-deleted", close_acting, 200);
-module:hook_global("user-disabled", close_acting, 200);
 
 -- Posts a stanza and returns whether that went well. A handler that raises costs this stanza only. Some handlers
 -- assume a client session, and break on an offline account or on the host.
@@ -345,4 +340,8 @@ return {
 	bounced = bounced;
 	post = post;
 	post_as = post_as;
+	-- Handlers of events: see the page of hooks in mod_privilege.lua.
+	forget = forget;
+	drop_roster = drop_roster;
+	close_acting = close_acting;
 };

@@ -180,9 +180,6 @@ return function (core, accounts, id_prefix, show, say_gone)
 			question.has_left = true;
 		end
 	end
-	for _, kind in ipairs({ "full", "bare", "host" }) do
-		module:hook("pre-presence/"..kind, on_probe, -1e6);
-	end
 
 	local function ignore()
 		return true;
@@ -523,6 +520,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 
 	return {
 		take_answer = take_answer;
+		on_probe = on_probe;
 		configure = function (rate, mode)
 			probe_rate, probe_mode = rate, mode;
 		end;

@@ -112,7 +112,7 @@ local pushes = module:require "pushes"(core, accounts, entities, id_prefix);
 local presences = module:require "presences"(core, native, accounts, entities, id_prefix);
 pushes.listen({ is_wanted = presences.wants_roster_changes, changed = presences.roster_changed });
 local rosters = module:require "rosters"(core, accounts, entities, pushes, refuse, confirm, serves, link);
-module:require "own_rosters"(core, rosters);
+local handle_own_set = module:require "own_rosters"(core, rosters);
 
 --- Configuration and life cycle
 
@@ -168,3 +168,53 @@ function module.unload()
 	pushes.stop();
 	entities.stop();
 end
+
+--- Hooks
+--
+-- Handlers of one event run by priority, the highest first, together with those of the server and of other modules.
+-- Two handlers with the same priority run in no particular order: so where the order matters, the priorities differ.
+
+local priority = {
+	before_all = 10000; -- before every handler that may change a roster or send something
+	before_server = 10; -- before the server's own handlers of the same stanza, which have 0 and end the event
+	account_is_gone = 1000; -- from here on it is not an account any more
+	sessions_close = 200; -- when mod_c2s closes the sessions of an account
+	first_of_ours = 1; -- before our own handlers with 0
+	after_all = -1000; -- after everything that the server does with an event
+	leaves = -1e6; -- after everything that may stop a stanza on its way out
+};
+
+-- Roster sets that wait are dealt with before any other stanza of this host: nobody sees the order of things change. The
+-- server's own handlers of some of these stanzas change rosters.
+for _, event in ipairs({ "pre-stanza", "iq/host", "iq/bare", "iq/full", "message/host", "message/bare", "message/full",
+	"presence/host", "presence/bare", "presence/full" }) do
+	module:hook(event, rosters.flush_first, priority.before_all);
+end
+
+module:hook("iq-get/bare/jabber:iq:roster:query", rosters.handle_get);
+module:hook("iq-set/bare/jabber:iq:roster:query", rosters.handle_set);
+-- mod_roster does not save the roster of an account that is offline.
+module:hook("iq/self/jabber:iq:roster:query", handle_own_set, priority.before_server);
+
+-- A probe that gets here really leaves: a blocklist, for one, would have stopped it before.
+for _, event in ipairs({ "pre-presence/full", "pre-presence/bare", "pre-presence/host" }) do
+	module:hook(event, presences.on_probe, priority.leaves);
+end
+
+-- The order matters, because an account goes step by step:
+--   1000  nothing counts the account as existing any more;
+--    400  pushes tell that its roster is gone, while it can still be read (mod_roster cancels its subscriptions at 300);
+--    200  its sessions close, ours when mod_c2s closes the others: the answer to the request that deletes it still leaves;
+--      0  its requests in flight are given up, and an entity that was this account is warned about;
+--  -1000  its roster leaves the server's cache, where mod_roster has put it.
+module:hook_global("user-deleted", accounts.forget, priority.account_is_gone);
+module:hook_global("user-deleted", accounts.close_acting, priority.sessions_close);
+module:hook_global("user-deleted", unclaimed.on_user_deleted);
+module:hook_global("user-deleted", accounts.drop_roster, priority.after_all);
+-- A disabled account keeps its roster.
+module:hook_global("user-disabled", accounts.forget, priority.account_is_gone);
+module:hook_global("user-disabled", accounts.close_acting, priority.sessions_close);
+
+module:hook_global("host-activated", unclaimed.on_host_activated);
+-- Before read_configuration, which saves the sets that wait: that has to ask the storage that is there now.
+module:hook_global("config-reloaded", rosters.on_config_reloaded, priority.first_of_ours);

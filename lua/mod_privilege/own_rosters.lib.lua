@@ -26,7 +26,8 @@ return function (core, rosters)
 		return copy:reset();
 	end
 
-	module:hook("iq/self/"..xmlns_roster..":query", function (event)
+	-- Handles an event: see the page of hooks in mod_privilege.lua.
+	return function (event)
 		local session, stanza = event.origin, event.stanza;
 		if stanza.attr.type ~= "set" or not session.privileged_acting or host_session.sessions[session.username]
 		or not host_session.modules.roster then
@@ -58,5 +59,5 @@ return function (core, rosters)
 		rosters.tell(batch);
 		rosters.take_leave(batch);
 		return true;
-	end, 10);
+	end;
 end;

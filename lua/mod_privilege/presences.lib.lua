@@ -331,6 +331,8 @@ return function (core, native, accounts, entities, id_prefix)
 			return sees_contacts;
 		end;
 		roster_changed = roster_changed;
+		-- A handler of events: see the page of hooks in mod_privilege.lua.
+		on_probe = catch_up.on_probe;
 		-- With `is_for_good`, not for a reload: what was told is not known any more.
 		stop = function (is_for_good)
 			catch_up.stop();

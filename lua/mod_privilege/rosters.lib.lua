@@ -402,8 +402,6 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 	end
 
 	local handle_get, handle_set = handler(get), handler(set);
-	module:hook("iq-get/bare/jabber:iq:roster:query", handle_get);
-	module:hook("iq-set/bare/jabber:iq:roster:query", handle_set);
 	link.roster = function (event)
 		return (event.stanza.attr.type == "get" and handle_get or handle_set)(event);
 	end;
@@ -421,20 +419,17 @@ return function (core, accounts, entities, pushes, refuse, confirm, serves, link
 		end
 		flush();
 	end
-	-- Before the server's handlers of an account's own stanzas, some of which change rosters, and of everything else
-	-- that reaches this host.
-	for _, event in ipairs({ "pre-stanza", "iq/host", "iq/bare", "iq/full", "message/host", "message/bare", "message/full",
-		"presence/host", "presence/bare", "presence/full" }) do
-		module:hook(event, flush_first, 10000);
-	end
 
-	module:hook_global("config-reloaded", function ()
+	-- The storage may be another one.
+	local function on_config_reloaded()
 		has_map = nil;
-	end);
+	end
 
 	return {
 		flush = flush;
 		begin = rosters_here.begin, save = rosters_here.save, tell = rosters_here.tell, take_leave = rosters_here.take_leave;
+		-- Handlers of events: see the page of hooks in mod_privilege.lua.
+		handle_get = handle_get, handle_set = handle_set, flush_first = flush_first, on_config_reloaded = on_config_reloaded;
 		stop = function ()
 			if rosters_of[host] == rosters_here then
 				rosters_of[host] = nil;

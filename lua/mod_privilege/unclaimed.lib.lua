@@ -31,21 +31,21 @@ return function (core, accounts)
 	end
 
 	-- Hosts are activated one after the other, and may be at any time.
-	module:hook_global("host-activated", function (domain)
+	local function on_host_activated(domain)
 		for _, entity in ipairs(core.entities()) do
 			local _, entity_domain = jid_split(entity);
 			if entity_domain == domain then
 				look_up(entity);
 			end
 		end
-	end);
+	end
 
-	module:hook_global("user-deleted", function (event)
+	local function on_user_deleted(event)
 		local entity = event.username.."@"..event.host;
 		if core.grant(entity) then
 			warn(entity);
 		end
-	end);
+	end
 
 	return {
 		-- Looks all entities of the configuration up. `on_count` is called with how many do not exist, now and
@@ -57,6 +57,9 @@ return function (core, accounts)
 				look_up(entity);
 			end
 		end;
+		-- Handlers of events: see the page of hooks in mod_privilege.lua.
+		on_host_activated = on_host_activated;
+		on_user_deleted = on_user_deleted;
 		-- A lookup may be done after this module is gone.
 		stop = function ()
 			looked_up = {};
