@@ -57,7 +57,7 @@ return function (core, rosters)
 		end
 		session.send(st.reply(stanza));
 		rosters.tell(batch);
-		rosters.take_leave(batch);
+		rosters.cancel_subscriptions(batch);
 		return true;
 	end;
 end;
