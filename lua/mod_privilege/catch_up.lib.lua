@@ -1,4 +1,4 @@
--- What an entity is told when it connects, or may see more than before: who is there (P2, P3, P6).
+-- Tells an entity who is there, when it connects or may see more than before (P2, P3, P6).
 --
 -- A host goes through its accounts once for all entities that wait, whenever they came. First newcomers are greeted with
 -- the accounts that are online. Then a round asks the contacts of all accounts. This file joins the parts of that work.

@@ -1,6 +1,6 @@
--- A roster set that is sent in the name of an account which is offline, by the permission for IQs (Q3). The
--- server's own handler (mod_roster) saves the roster of an account that is online, and only that. For one that is
--- online it does all there is to do.
+-- A roster set that an entity sends in the name of an account, by the permission for IQs (Q3). The server's own handler
+-- (mod_roster) saves the roster of an account that is online, and of no other. So a set of an account that is offline is
+-- handled here.
 
 local st = require "util.stanza";
 
@@ -10,7 +10,8 @@ return function (core, rosters)
 	local host = module.host;
 	local host_session = prosody.hosts[host];
 
-	-- What an account may set itself: not whom it is subscribed to, and always the whole of name and groups.
+	-- Returns the set as the account itself may make it. It does not change subscriptions, and it always replaces name and
+	-- groups as a whole.
 	local function own_set(stanza, query)
 		local copy = st.iq({ type = "set", id = stanza.attr.id }):tag("query", { xmlns = xmlns_roster });
 		for _, item in ipairs(query.tags) do

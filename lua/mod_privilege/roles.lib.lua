@@ -1,4 +1,4 @@
--- What the name of a role says about administration (N1, N2).
+-- Which roles administer (N1, N2).
 --
 -- Nothing here asks the server. A role is a table as the server has it: { name =, inherits = { role, ... } }.
 

@@ -108,7 +108,7 @@ return function (core, accounts, pushes)
 	end
 
 	-- Has the server cancel the subscriptions of the contacts that a saved batch has removed (R5). This changes the rosters
-	-- of contacts, and gives each a new version. So every batch that was saved has to be told before.
+	-- of contacts, each with a new version. So every batch that was saved has to be told before.
 	function rosters.cancel_subscriptions(batch)
 		local username = batch.username;
 		for _, jid in ipairs(batch.jids) do

@@ -32,7 +32,7 @@ end
 return function (core, saves, agreement, answer, failures)
 	local rosters, is_local = saves.rosters, agreement.is_local;
 
-	-- What has been entered and is not saved yet.
+	-- The batches that have been entered and are not saved yet, and their requests.
 	local turn;
 
 	local function begin()
