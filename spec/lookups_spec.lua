@@ -76,6 +76,7 @@ describe("a lookup", function ()
 
 	it("keeps no other one waiting", function ()
 		answers["juliet@capulet.lit"], answers["nurse@capulet.lit"] = "wait", true;
+		assert.is_false(lookups.exists("nobody"));
 		assert.is_nil(lookups.exists("juliet"));
 		assert.is_true(lookups.exists("nurse"));
 		answer("juliet@capulet.lit", false);

@@ -171,6 +171,13 @@ describe("a turn of roster sets", function ()
 		}, said);
 	end);
 
+	it("saves what comes after both sides apart from them", function ()
+		local first, second = both_sides();
+		deal_with(first, second, request("3", "tybalt", put("c@d")));
+		assert.equal("answer 2 granted", said[8]);
+		assert.equal("save tybalt 1", said[15]);
+	end);
+
 	for _, case in ipairs({
 		{ "nurse", { "save nurse 1" } };
 		{ "friar", { "save nurse 1", "save friar 1", "take back nurse" } };
