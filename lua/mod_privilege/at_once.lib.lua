@@ -1,8 +1,7 @@
 -- Calls into parts of the server that may wait, from places that must not (R11, L2).
 --
--- Storage and authentication can be provided by modules that wait for somebody else. They can only do so in
--- a handler that knows how to go on later. A timer does not, a component's stanza does not, and a change that
--- is half saved must not.
+-- Storage and authentication can be provided by modules that wait for somebody else. That is possible only in a handler
+-- that can go on later. A timer cannot, the handler of a component's stanza cannot, and a change that is half saved must not.
 
 local create, resume, status = coroutine.create, coroutine.resume, coroutine.status;
 
@@ -10,7 +9,7 @@ local function finish(work, ok, ...)
 	if not ok then
 		return false, (...);
 	elseif status(work) ~= "dead" then
-		-- It goes on by itself when its answer comes; nobody looks at the result.
+		-- It goes on by itself when its answer comes. The result is lost.
 		return nil, "it would have to wait";
 	end
 	return true, ...;

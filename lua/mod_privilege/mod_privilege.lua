@@ -91,7 +91,7 @@ pushes.listen(presences.roster_changed);
 local messages = module:require "messages"(core, accounts, delivery, refuse, confirm, relay);
 local iqs = module:require "iqs"(core, accounts, delivery, refuse, confirm, id_prefix, relay);
 local rosters = module:require "rosters"(core, accounts, delivery, pushes, refuse, confirm, serves, relay);
-module:require "own_rosters"(core, rosters);
+local handle_own_set = module:require "own_rosters"(core, rosters);
 local unclaimed = module:require "unclaimed"(core, accounts);
 
 --- Configuration and life cycle
@@ -148,38 +148,73 @@ function module.unload()
 	entity_hosts.stop();
 end
 
---- Everything that the server tells us, and who handles it. Where the order matters, the priority has a name.
+--- Everything that the server tells us, and who handles it
+--
+-- Handlers of one event run by priority, the highest first, together with those of the server and of other modules. Two
+-- handlers with the same priority run in no certain order. So where the order matters, the priority has a name.
 
-local before_server = 10; -- before the server's own handlers, which are at 0 or below
-local before_presence = 0.5; -- before the handlers of presence, which end the event, and after those that may stop it
-local after_all = -1000;
+local priority = {
+	before_all = 10000; -- before every handler that may change a roster or send something
+	account_is_gone = 1000; -- from here on it is not an account any more
+	roster_is_there = 400; -- mod_roster cancels the subscriptions of an account that is deleted at 300
+	sessions_close = 200; -- when mod_c2s closes the sessions of an account
+	before_server = 10; -- before the server's own handlers of the same stanza, which have 0 and end the event
+	before_bounce = 1; -- before the server keeps a message for later, and stream management sends an error
+	before_configuration = 1; -- before our own handler, which has 0
+	before_presence = 0.5; -- before the server's handler of presence, and after others that may stop it
+	after_all = -1000; -- after everything that the server does with an event
+	leaves = -1e6; -- after everything that may stop a stanza on its way out
+};
 
--- Stanzas to the host and to its accounts
+-- Roster sets that wait are dealt with before any other stanza of this host: nobody sees the order of things change. The
+-- server's own handlers of some of these stanzas change rosters.
+for _, event in ipairs({ "pre-stanza", "iq/host", "iq/bare", "iq/full", "message/host", "message/bare", "message/full",
+	"presence/host", "presence/bare", "presence/full" }) do
+	module:hook(event, rosters.flush_first, priority.before_all);
+end
 
-module:hook("message/host", messages.handle, before_server);
+module:hook("message/host", messages.handle, priority.before_server);
 
--- A wrapper is for a bare JID. On the entity's own, on a full JID and on the host the core refuses it (Q1).
+-- A privileged IQ is for a bare JID. On the entity's own, on a full JID and on the host the core refuses it (Q1).
 for _, kind in ipairs({ "get", "set" }) do
 	for _, place in ipairs({ "bare", "self", "host" }) do
 		module:hook(("iq-%s/%s/urn:xmpp:privilege:2:privileged_iq"):format(kind, place), iqs.handle);
 	end
 end
-module:hook("iq/full", iqs.handle_full, before_server);
-module:hook("iq/bare", iqs.routed_answer, before_server);
+module:hook("iq/full", iqs.handle_full, priority.before_server);
+module:hook("iq/bare", iqs.routed_answer, priority.before_server);
 
-module:hook("presence/bare", presences.on_presence, before_presence);
-module:hook("presence/full", presences.on_presence, before_presence);
+module:hook("iq-get/bare/jabber:iq:roster:query", rosters.handle_get);
+module:hook("iq-set/bare/jabber:iq:roster:query", rosters.handle_set);
+-- mod_roster does not save the roster of an account that is offline.
+module:hook("iq/self/jabber:iq:roster:query", handle_own_set, priority.before_server);
+module:hook("store-opened", pushes.store_opened, priority.after_all); -- around the stores of others
 
-module:hook("store-opened", pushes.store_opened, after_all); -- after others that put a store of theirs around it
+module:hook("presence/bare", presences.on_presence, priority.before_presence);
+module:hook("presence/full", presences.on_presence, priority.before_presence);
+-- A probe that gets here really leaves. A blocklist, for one, would have stopped it before.
+for _, event in ipairs({ "pre-presence/full", "pre-presence/bare", "pre-presence/host" }) do
+	module:hook(event, presences.on_probe, priority.leaves);
+end
 
--- Accounts that are deleted or disabled. The order is what makes it right.
-
-module:hook_global("user-deleted", pushes.account_gone, 400); -- its roster is still there: mod_roster drops it at 300
+-- An account is deleted step by step:
+--   1000  nothing counts the account as existing any more;
+--    400  its roster can still be read: entities are told that its contacts are gone;
+--    200  its sessions close, and ours with them. The answer to the request that deletes it still leaves;
+--      0  its requests in flight are given up, and an entity that was this account is warned about;
+--  -1000  its roster leaves the server's cache, where mod_roster has put it.
+module:hook_global("user-deleted", accounts.forget, priority.account_is_gone);
+module:hook_global("user-deleted", pushes.account_gone, priority.roster_is_there);
+module:hook_global("user-deleted", accounts.close_acting, priority.sessions_close);
 module:hook_global("user-deleted", iqs.account_gone);
+module:hook_global("user-deleted", unclaimed.on_user_deleted);
+module:hook_global("user-deleted", accounts.drop_roster, priority.after_all);
+-- A disabled account keeps its roster.
+module:hook_global("user-disabled", accounts.forget, priority.account_is_gone);
+module:hook_global("user-disabled", accounts.close_acting, priority.sessions_close);
 module:hook_global("user-disabled", iqs.account_gone);
 
--- Entities that come and go, each on the host that it is on
-
+-- Entities come and go, each on the host that it is on.
 entity_hosts.follow({
 	["component-authenticated"] = connections.component_came;
 	["component-disconnected"] = connections.component_left;
@@ -188,11 +223,14 @@ entity_hosts.follow({
 	["resource-unbind"] = connections.client_left;
 	["delivery/failure"] = connections.delivery_failed;
 }, {
-	["delivery/failure"] = 1; -- before the server keeps a message for later, and stream management sends an error
+	["delivery/failure"] = priority.before_bounce;
 });
 module:hook_global("host-activated", entity_hosts.activated);
 module:hook_global("host-deactivated", entity_hosts.deactivated);
+module:hook_global("host-activated", unclaimed.on_host_activated);
 
+-- The sets that wait are saved when the configuration is read. They need the storage that is there now.
+module:hook_global("config-reloaded", rosters.on_config_reloaded, priority.before_configuration);
 module:hook_global("config-reloaded", read_configuration);
 read_configuration();
 iqs.go_on();

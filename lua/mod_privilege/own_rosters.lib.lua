@@ -1,16 +1,18 @@
--- A roster set that is sent in the name of an account which is offline, by the permission for IQs (Q3). The
--- server's own handler (mod_roster) saves the roster of an account that is online, and only that. For one that is
--- online it does all there is to do.
+-- A roster set that an entity sends in the name of an account, by the permission for IQs (Q3). The server's own handler
+-- (mod_roster) saves the roster of an account that is online, and of no other. So a set of an account that is offline is
+-- handled here.
 
 local st = require "util.stanza";
 
 local xmlns_roster = "jabber:iq:roster";
+local set = { kind = "roster" }; -- what fails, for the core to say how
 
 return function (core, rosters)
 	local host = module.host;
 	local host_session = prosody.hosts[host];
 
-	-- What an account may set itself: not whom it is subscribed to, and always the whole of name and groups.
+	-- Returns the set as the account itself may make it. It does not change subscriptions, and it always replaces name and
+	-- groups as a whole.
 	local function own_set(stanza, query)
 		local copy = st.iq({ type = "set", id = stanza.attr.id }):tag("query", { xmlns = xmlns_roster });
 		for _, item in ipairs(query.tags) do
@@ -26,7 +28,8 @@ return function (core, rosters)
 		return copy:reset();
 	end
 
-	module:hook("iq/self/"..xmlns_roster..":query", function (event)
+	-- Handles an event: see the page of hooks in mod_privilege.lua.
+	return function (event)
 		local session, stanza = event.origin, event.stanza;
 		if stanza.attr.type ~= "set" or not session.privileged_acting or host_session.sessions[session.username]
 		or not host_session.modules.roster then
@@ -39,24 +42,24 @@ return function (core, rosters)
 		end
 		local batch = rosters.begin(session.username);
 		if not batch then
-			session.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be read from storage"));
+			session.send(st.error_reply(stanza, core:decline(set, "unreadable")));
 			return true;
 		end
 		local changes, denial = core:plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
 		if not changes then
-			session.send(st.error_reply(stanza, denial.type, denial.condition, denial.text));
+			session.send(st.error_reply(stanza, denial));
 			return true;
 		end
 		for _, change in ipairs(changes) do -- at most one
 			batch:enter(change);
 		end
 		if not rosters.save(batch) then
-			session.send(st.error_reply(stanza, "wait", "internal-server-error", "The roster cannot be saved"));
+			session.send(st.error_reply(stanza, core:decline(set, "unsaved")));
 			return true;
 		end
 		session.send(st.reply(stanza));
 		rosters.tell(batch);
-		rosters.take_leave(batch);
+		rosters.cancel_subscriptions(batch);
 		return true;
-	end, 10);
+	end;
 end;

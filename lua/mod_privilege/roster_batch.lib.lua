@@ -9,19 +9,19 @@ local pairs, ipairs, setmetatable, type = pairs, ipairs, setmetatable, type;
 local batch_methods = {};
 local batch_mt = { __index = batch_methods };
 
--- A batch without changes. `roster` is the table that the server itself uses for the account.
+-- Returns a batch without changes. `roster` is the table that the server itself uses for the account.
 local function new_batch(username, roster)
 	return setmetatable({
 		username = username, roster = roster;
 		version = roster[false].version; -- a number, nil, or true where the server keeps no versions
 		jids = {}; -- the changed contacts, in order
 		before = {}, after = {}; -- contact to item
-		pending = {}; -- contact to the subscription request of it that a change has settled
+		pending = {}; -- contact to its subscription request, where a change has settled that
 	}, batch_mt);
 end
 
--- A row "persist" marks a contact that the server adds whenever it loads the roster. What an entity has
--- set is stored, as it is where the account's own client sets it.
+-- Returns the item after a change; nil for none. The field "persist" marks a contact that the server adds whenever it loads
+-- the roster, and does not store. An item that was set is stored, as it is when the account's own client sets it.
 local function entered(change, old)
 	if change.remove then
 		return nil;
@@ -37,8 +37,8 @@ local function entered(change, old)
 	return item;
 end
 
--- Whether the batch changes this contact already. Each change is saved and pushed, so a second change of the
--- same contact needs a batch of its own.
+-- Returns whether the batch changes this contact already. Each change is saved and pushed, so a second change of
+-- the same contact needs a batch of its own.
 function batch_methods:touches(jid)
 	return self.before[jid] ~= nil or self.after[jid] ~= nil;
 end
@@ -54,14 +54,13 @@ function batch_methods:enter(change)
 	self.jids[#self.jids + 1] = jid;
 	self.before[jid], self.after[jid] = roster[jid], entered(change, roster[jid]);
 	roster[jid] = self.after[jid];
-	-- A removed contact, or one that now receives the account's presence, has no pending request any more.
-	if change.remove or change.subscription == "from" or change.subscription == "both" then
+	if change.settles_request then
 		self.pending[jid], requests[jid] = requests[jid], nil;
 	end
 end
 
--- The roster version after the change with this number, counted from 1; nil where the server keeps none.
--- Each change has one of its own: a client that missed the last of two pushes must not look up to date
+-- Returns the roster version after the change with this number, counted from 1; nil where the server keeps no versions.
+-- Each change has a version of its own: a client that missed the last of two pushes must not seem to be up to date
 -- (RFC 6121 section 2.6).
 function batch_methods:version_after(index)
 	if self.version == nil or type(self.version) == "number" then
@@ -69,14 +68,14 @@ function batch_methods:version_after(index)
 	end
 end
 
--- Sets the version in the roster; without a version, the one that it had before the batch.
+-- Sets the version in the roster, unless the server keeps no versions there.
 function batch_methods:set_version(version)
 	if self:version_after(0) then
 		self.roster[false].version = version;
 	end
 end
 
--- The rows of a store that keeps each contact apart. `removed` stands for a row that goes.
+-- Returns the changed rows, for a store that keeps each contact apart. `removed` stands for a row that is deleted.
 function batch_methods:rows(removed)
 	local rows = { [false] = self.roster[false] };
 	for _, jid in ipairs(self.jids) do
@@ -96,8 +95,8 @@ function batch_methods:undo()
 	self:set_version(self.version);
 end
 
--- The roster as it was where a contact has been removed, for the server's handlers of that: they look for the
--- contact's pending request in it.
+-- Returns the roster with the pending requests that it had before. The server's handlers of a removed contact look for the
+-- contact's request there.
 function batch_methods:roster_before()
 	return setmetatable({
 		[false] = { version = self.roster[false].version, pending = self.pending };

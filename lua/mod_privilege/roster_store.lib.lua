@@ -1,8 +1,8 @@
 -- A roster store that shares no table with the rest of the server (R7, R11).
 --
--- Some storage hands out the very tables that it keeps. The server changes a roster in place before it saves it, so
--- such storage has nothing left to show the roster as it was, and a failed save changes it all the same. Copies
--- on the way in and out mend that. Most storage keeps no tables; there the store is left as it is.
+-- Some storage hands out the very tables that it keeps. The server changes a roster in place before it saves it. Such
+-- storage then cannot show the roster as it was, and a failed save has changed it all the same. So rosters are copied
+-- on the way in and out. Most storage keeps no tables. There the store is left as it is.
 
 local type, pairs, setmetatable, getmetatable, rawequal = type, pairs, setmetatable, getmetatable, rawequal;
 
@@ -17,7 +17,7 @@ local function copy_of(table, levels)
 	return setmetatable(copy, getmetatable(table));
 end
 
--- An item with its groups, or the metadata with the pending requests. Nothing below that is ever changed in place.
+-- A row is an item with its groups, or the metadata with the pending requests. Nothing below that is changed in place.
 local function copy_of_row(row)
 	return copy_of(row, 2);
 end
@@ -34,7 +34,7 @@ local function copy_of_rows(rows, removed)
 	return copy;
 end
 
--- Passes everything on to another store, whose own functions are called with that store.
+-- Lets a store pass on to `raw` whatever it does not have itself. The functions of `raw` are called with `raw`.
 local function pass_on(store, raw)
 	return setmetatable(store, {
 		__index = function (_, key)
@@ -49,8 +49,8 @@ local function pass_on(store, raw)
 	});
 end
 
--- Returns the store itself where it keeps no tables, else one around it. `storage` is a table that belongs to the
--- driver: its field `keeps_tables` says what has been found out about it, nil for nothing yet.
+-- Returns the store itself where it keeps no tables, otherwise a store around it. `storage` is a table for notes about the
+-- driver. Its field `keeps_tables` is nil until that has been found out.
 local function apart(raw, storage)
 	if storage.keeps_tables == false then
 		return raw;

@@ -1,14 +1,14 @@
--- Turns for long work: all hosts together work for one slice, and then the server has time for others (P6).
+-- Turns for long work: one host works for one slice, and then the server has time for others (P6).
 --
--- Nothing in here belongs to a module. The hosts meet in a plain table, `turns`, and none of them holds
--- anything of another: a host that is reloaded, or goes without a word, keeps nobody waiting.
+-- The hosts share a plain table, `turns`, with names and times in it. No host holds anything of another. So a host that is
+-- reloaded, or is removed without a word, keeps no other host waiting.
 
 local slice_time = 0.002; -- seconds of work between two turns of the event loop
-local slice_pause = 0.01; -- seconds from the end of a slice to the next, whichever host it is for
-local patience = 1; -- seconds after which a host that has not asked for its turn has gone
-local probe_patience = 3; -- the same where it waits to send a probe; that may be one a second
+local slice_pause = 0.01; -- seconds from the end of a slice to the next one of any host
+local patience = 1; -- seconds after which a host that has not asked for its turn again is taken to be gone
+local probe_patience = 3; -- the same for a host that waits to send a probe; the rate may be one probe a second
 
--- Returns the turns of the host `name`; `clock` gives seconds.
+-- Returns the turns of the host `name`; `clock` returns seconds.
 return function (name, turns, clock)
 	turns.queue = turns.queue or {}; -- names of hosts that wait; the first is next
 	turns.asked_at = turns.asked_at or {}; -- name to the time at which the host asked last
@@ -18,7 +18,7 @@ return function (name, turns, clock)
 	turns.probe_asked_at = turns.probe_asked_at or {};
 
 	local slice_end = 0;
-	local has_probed = false; -- whether it has had its turn for probes in this slice
+	local has_probed = false; -- whether the host has had its turn for probes in this slice
 
 	local function leave_queue(queue, asked_at)
 		for i = #queue, 1, -1 do
@@ -29,7 +29,8 @@ return function (name, turns, clock)
 		asked_at[name] = nil;
 	end
 
-	-- Puts the host into a queue unless it is there; returns whether it is the first of those that have not gone.
+	-- Puts the host into a queue unless it is there already. Hosts that have gone are taken out. Returns whether the host is
+	-- the first.
 	local function is_first(queue, asked_at, now, longest)
 		if not asked_at[name] then
 			queue[#queue + 1] = name;
@@ -41,13 +42,13 @@ return function (name, turns, clock)
 		return queue[1] == name;
 	end
 
-	-- The host wants nothing any more.
+	-- The host does not want a turn any more.
 	local function leave()
 		leave_queue(turns.queue, turns.asked_at);
 		leave_queue(turns.probers, turns.probe_asked_at);
 	end
 
-	-- Asks for a slice: 0 where it has begun, or else the seconds until it is worth asking again.
+	-- Asks for a slice. Returns 0 where it has begun, otherwise the seconds after which to ask again.
 	local function begin()
 		local now = clock();
 		local is_next = is_first(turns.queue, turns.asked_at, now, patience);
@@ -68,7 +69,7 @@ return function (name, turns, clock)
 		return clock() >= slice_end;
 	end
 
-	-- Ends a slice; other hosts come first then.
+	-- Ends a slice. Other hosts that wait come first then.
 	local function finish()
 		leave_queue(turns.queue, turns.asked_at);
 		if has_probed then
@@ -79,7 +80,7 @@ return function (name, turns, clock)
 		turns.next_slice_at = clock() + slice_pause;
 	end
 
-	-- Asks to send a probe: 0 where it may be sent, or else the seconds until it is worth asking again.
+	-- Asks to send a probe. Returns 0 where it may be sent, otherwise the seconds after which to ask again.
 	local function until_probe()
 		local now = clock();
 		local is_next = is_first(turns.probers, turns.probe_asked_at, now, probe_patience);
@@ -92,9 +93,9 @@ return function (name, turns, clock)
 		return is_next and 0 or slice_time;
 	end
 
-	-- The probe that was asked for has been sent, at a rate of so many in a second; or is not sent, without a
-	-- rate. What was not used in the time of a pause may be made up for. The host keeps its turn until its slice
-	-- ends: no other host could use that before, and all would send less than the rate allows.
+	-- Says that the probe has been sent; or, where `rate` is nil or false, that it is not sent. `rate` is how many may be sent in
+	-- a second. Probes that could not be sent during the pause between two slices are made up for. The host keeps its
+	-- turn until its slice ends: another host cannot send before that, and all would send less than the rate allows.
 	local function end_probe(rate)
 		has_probed = true;
 		if is_over() then

@@ -1,4 +1,4 @@
--- Entities that are accounts which do not exist: somebody who registers such a name gets what is granted to it.
+-- Warns about entities that are accounts which do not exist: somebody who registers such a name gets what is granted to it.
 
 local jid_split = require "util.jid".split;
 
@@ -6,8 +6,9 @@ local hosts = prosody.hosts;
 
 return function (core, accounts)
 	local host = module.host;
-	-- Each configuration that is read has a table of its own: entity to whether it has been looked up.
-	local looked_up, count, report = {}, 0, nil;
+	local looked_up = {}; -- entity to true; each configuration that is read has a table of its own
+	local count = 0; -- of those that do not exist
+	local report; -- is called with the count
 
 	local function warn(entity)
 		module:log("warn", "%s grants privileges to %s, an account that does not exist: somebody who registers that name gets them",
@@ -30,25 +31,25 @@ return function (core, accounts)
 		end);
 	end
 
-	-- Hosts are activated one after the other, and may be at any time.
-	module:hook_global("host-activated", function (domain)
+	-- When the configuration is read, the host of an entity may not be active yet.
+	local function on_host_activated(domain)
 		for _, entity in ipairs(core:entities()) do
 			local _, entity_domain = jid_split(entity);
 			if entity_domain == domain then
 				look_up(entity);
 			end
 		end
-	end);
+	end
 
-	module:hook_global("user-deleted", function (event)
+	local function on_user_deleted(event)
 		local entity = event.username.."@"..event.host;
 		if core:grants(entity) then
 			warn(entity);
 		end
-	end);
+	end
 
 	return {
-		-- Looks all entities of the configuration up. `on_count` is called with how many do not exist, now and
+		-- Looks up all entities of the configuration. `on_count` is called with how many of them do not exist: now, and
 		-- whenever there are more.
 		look = function (on_count)
 			looked_up, count, report = {}, 0, on_count;
@@ -57,6 +58,9 @@ return function (core, accounts)
 				look_up(entity);
 			end
 		end;
+		-- Handlers of events: see the page of hooks in mod_privilege.lua.
+		on_host_activated = on_host_activated;
+		on_user_deleted = on_user_deleted;
 		-- A lookup may be done after this module is gone.
 		stop = function ()
 			looked_up = {};
