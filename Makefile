@@ -33,7 +33,7 @@ BUSTED := lua5.4 $$(command -v busted)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all build bench bench-core demo test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
+.PHONY: all build bench bench-core check demo doc test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
 
 all: build ## the default: build
 
@@ -52,12 +52,23 @@ test: setup-test test-core test-busted test-server ## all tests but those with P
 setup-test:
 	@$(SETUP) build busted server
 
+check: ## the fast part, for every few minutes: rustfmt, clippy, the tests of the core
+	@$(SETUP) build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) test --locked --quiet $(ARGS)
+
+doc: ## the documentation of the core: target/doc/privilege_native/index.html
+	@$(SETUP) build
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
 test-core: ## the core, without Lua or a server
 	@$(SETUP) build
 	$(CARGO) test --locked $(ARGS)
 
-test-busted: build ## the crossing between Lua and the core
+test-busted: build ## the crossing between Lua and the core, and the parts of the shim that need no server
 	@$(SETUP) busted
+	$(CARGO) build --locked --no-default-features --features $(FEATURE),fault
 	$(BUSTED) $(ARGS)
 
 test-server: build ## a real Prosody, a real component, real clients
@@ -79,11 +90,14 @@ bench-core: build ## the core alone, and the crossing from Lua into it
 	$(CARGO) bench --locked --bench core -- --warm-up-time 1 --measurement-time 3 $(ARGS)
 	lua5.4 spec/bench/border.lua
 
-lint: ## rustfmt, clippy with warnings denied, luacheck
+lint: ## rustfmt, clippy and rustdoc with warnings denied, luacheck, the rules of ARCHITECTURE.md
 	@$(SETUP) build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	luacheck --quiet --no-color lua spec .luacheckrc .busted
+	python3 spec/support/check_docstrings.py
+	python3 spec/support/check_shape.py
 
 install: ## into PLUGINDIR (Debian's for local plugins by default); DESTDIR is honoured
 	@test -e $(PLUGIN)/$(LIBRARY) || $(MAKE) --no-print-directory build

@@ -28,7 +28,7 @@ local function utf8_of(...)
 	return chars;
 end
 
--- What addresses are made of. Each list is one kind of trouble.
+-- The parts of addresses. Each list is one kind of trouble.
 local pieces = {
 	plain = { "juliet", "a", "z9", "capulet", "lit", "0", "nurse" };
 	joints = { ".", "-", "_", "--", "..", ".-", "-." };
@@ -146,7 +146,7 @@ local function inputs()
 	return list;
 end
 
--- What the server makes of an address: the JID, or nil. An address whose parts vanish or change places
+-- Returns the server's reading of an address: the JID, or nil. An address whose parts vanish or change places
 -- while they are normalised, such as one of nothing but a soft hyphen, is not one by its own rules.
 local function prepped(raw)
 	local made = jid.prep(raw);

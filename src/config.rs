@@ -75,7 +75,7 @@ pub struct Problem {
     pub text: String,
 }
 
-/// What the compiler asks about the server.
+/// The questions that the compiler asks the server.
 pub trait Server: Normaliser {
     /// Whether the server itself serves this domain, as a host or as a component.
     fn serves(&self, domain: &str) -> bool;
@@ -101,7 +101,7 @@ struct Compiler<'a> {
     problems: Vec<Problem>,
 }
 
-/// What stands in the log for an option that lists its allowed values.
+/// Returns allowed values as they stand in the log.
 fn quoted<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = values.into_iter().map(|value| format!("\"{value}\"")).collect();
     quoted.join(", ")

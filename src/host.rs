@@ -2,24 +2,24 @@
 //!
 //! The host is told about events, and returns what may be done and what is to be sent. It sends nothing itself.
 
-use crate::administration::{self, Domain};
+use crate::decline::{self, Kind, Why};
 use crate::denial::Denial;
 use crate::entities::{Entities, Outgoing};
+use crate::iq;
 use crate::item::Item;
 use crate::ledger::{self, Answer, Entry, Ledger};
-use crate::matrix::{self, PermissionMatrix};
+use crate::matrix::PermissionMatrix;
 use crate::memory::Todo;
 use crate::permission::PresenceAccess;
 use crate::settings::Settings;
 use crate::viewers::{Number, SharedMemory, Viewers};
 use crate::wire::iq::{Frame, Reply};
 use crate::wire::{self, roster::IqHead};
-use crate::{iq, message, roster};
 
 /// One granting host.
 #[derive(Debug)]
 pub struct Host {
-    /// What it grants.
+    /// Its permissions.
     pub matrix: PermissionMatrix,
     /// The privileged IQs that wait for their answer.
     pub ledger: Ledger,
@@ -32,7 +32,7 @@ pub struct Host {
     last_id: u64,
 }
 
-/// What is to be done so that a connection knows the presence that it may see.
+/// A task so that a connection knows the presence that it may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// It is told who is there, from the beginning.
@@ -54,27 +54,27 @@ impl Task {
     }
 }
 
-/// What is to be done after the configuration has been read.
+/// The result of reading a configuration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Configured {
-    /// What is to be sent.
+    /// Stanzas to send.
     pub outbox: Vec<Outgoing>,
     /// The connections that may see more or less presence than before.
     pub tasks: Vec<(Number, Task)>,
 }
 
-/// What is to be done about a new connection.
+/// The result of a new connection.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Connected {
     /// The number of the connection.
     pub number: Number,
     /// The advertisement, if it is news.
     pub advertisement: Option<Outgoing>,
-    /// What is to be done about presence.
+    /// The task about presence, if there is one.
     pub task: Option<Task>,
 }
 
-/// What an earlier instance of the module knew of a connection that is kept over a reload (L1).
+/// The knowledge of an earlier instance of the module about a connection that is kept over a reload (L1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Earlier {
     /// The last advertisement; see [`Entities::advertised`].
@@ -85,57 +85,6 @@ pub struct Earlier {
     pub has_memory: bool,
     /// Whether everything that the earlier instance told has been noted in that memory. Version 0.1.0 noted nothing.
     pub is_noted: bool,
-}
-
-/// The judgement that a permit is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// [`message::judge`]
-    Message,
-    /// [`iq::judge`]
-    Iq,
-    /// [`roster::judge`]
-    Roster,
-}
-
-impl Kind {
-    /// The name of the judgement; `None` for an unknown one.
-    pub fn parse(name: &str) -> Option<Kind> {
-        match name {
-            "message" => Some(Kind::Message),
-            "iq" => Some(Kind::Iq),
-            "roster" => Some(Kind::Roster),
-            _ => None,
-        }
-    }
-
-    /// The name of the judgement.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Message => "message",
-            Kind::Iq => "iq",
-            Kind::Roster => "roster",
-        }
-    }
-}
-
-/// Why the server declines what is permitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The account does not exist.
-    UnknownAccount,
-    /// The server cannot say at once whether the account exists.
-    Lookup,
-    /// The account administers this (N1).
-    Administrator(Domain),
-    /// The server failed to do it.
-    Failed,
-    /// The answer cannot be relayed (Q7).
-    Unrelayable,
-    /// The roster cannot be read.
-    Unreadable,
-    /// The roster cannot be saved.
-    Unsaved,
 }
 
 /// An answer on its way back to the entity.
@@ -284,24 +233,11 @@ impl Host {
 
     /// Takes in that the server declines what was permitted, and returns the denial. `id` is that of a privileged IQ,
     /// which is not in flight any more.
-    pub fn decline(&mut self, kind: Kind, why: Why, id: Option<&str>) -> Denial {
+    pub fn decline(&mut self, kind: Kind, why: &Why, id: Option<&str>) -> Denial {
         if let Some(id) = id {
             self.ledger.cancel(id);
         }
-        let host = self.matrix.host();
-        match (why, kind) {
-            (Why::UnknownAccount, Kind::Message) => message::no_account(host),
-            (Why::UnknownAccount, Kind::Iq) => iq::no_account(host),
-            (Why::UnknownAccount, Kind::Roster) => roster::no_account(),
-            (Why::Lookup, _) => matrix::account_unknown(),
-            (Why::Administrator(domain), _) => administration::refused(&domain),
-            (Why::Failed, Kind::Message) => message::failed(),
-            (Why::Failed, Kind::Iq) => iq::failed(),
-            (Why::Failed, Kind::Roster) => roster::failed("the server failed to handle this roster set"),
-            (Why::Unrelayable, _) => ledger::unrelayable(),
-            (Why::Unreadable, _) => roster::failed("the roster cannot be read from storage"),
-            (Why::Unsaved, _) => roster::failed("the roster cannot be saved"),
-        }
+        decline::denial(self.matrix.host(), kind, why)
     }
 
     /// Takes an IQ of the type `kind`, "result" or "error", whose id has our prefix (Q5). Returns what becomes of it;

@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// What an IQ of type result or error comes to.
+/// The meaning of an IQ of type result or error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Its id was not made here: somebody else's business.
@@ -116,7 +116,7 @@ impl Ledger {
     }
 
     /// Enters a request at the time `now` (milliseconds on any clock that does not run backwards)
-    /// and gives the id it has to leave under; too many in flight are
+    /// and returns the id that it has to leave under. Where too many are in flight, returns
     /// `wait/resource-constraint` (Q6).
     pub fn open(&mut self, now: u64, request: Entry) -> Result<String, Denial> {
         let count = self.per_entity.entry(request.entity.clone()).or_insert(0);
@@ -143,7 +143,7 @@ impl Ledger {
         self.requests.insert(number, (deadline, request));
     }
 
-    /// What an IQ with this id, sent by `from` to the account `to`, answers (Q5). A stray one
+    /// Returns the request that an IQ with this id answers, sent by `from` to the account `to` (Q5). A stray answer
     /// changes nothing.
     pub fn answer(&mut self, id: &str, from: Option<&str>, to: &str) -> Answer {
         let Some(number) = id.strip_prefix(self.prefix.as_str()) else {

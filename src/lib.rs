@@ -20,14 +20,14 @@
 //! #     fn serves(&self, _: &str) -> bool { true }
 //! # }
 //!
-//! // What the administrator wrote: privileged_entities = { ["gateway.lit"] = { message = "outgoing" } }
+//! // The administrator wrote: privileged_entities = { ["gateway.lit"] = { message = "outgoing" } }
 //! let text = |text: &str| Value::Text(text.to_owned());
 //! let grant = Value::Table(vec![(text("message"), text("outgoing"))]);
 //! let options = Value::Table(vec![(text("gateway.lit"), grant)]);
 //! let (matrix, problems) = config::compile("capulet.lit", &options, &Server);
 //! assert!(problems.is_empty());
 //!
-//! // What the gateway sends, in the name of an account of another host.
+//! // The gateway sends this, in the name of an account of another host.
 //! let stanza: minidom::Element = "<message xmlns='jabber:client'><privilege xmlns='urn:xmpp:privilege:2'>\
 //!     <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='romeo@montague.lit' to='a@b.lit'/>\
 //!     </forwarded></privilege></message>".parse().unwrap();
@@ -46,6 +46,7 @@
 pub mod address;
 pub mod administration;
 pub mod config;
+pub mod decline;
 pub mod denial;
 pub mod element;
 pub mod entities;

@@ -28,13 +28,14 @@ impl Probe {
         }
     }
 
-    /// The value of the configuration option.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Probe::All => "all",
-            Probe::Online => "online",
-            Probe::None => "none",
-        }
+    /// Whether the contacts of accounts that are online are asked.
+    pub fn asks_online(self) -> bool {
+        self != Probe::None
+    }
+
+    /// Whether the contacts of accounts that are not online are asked.
+    pub fn asks_offline(self) -> bool {
+        self == Probe::All
     }
 }
 
@@ -219,8 +220,17 @@ mod tests {
             );
             assert_eq!((settings.probe, problems.len()), (Probe::None, 1));
         }
-        for probe in [Probe::All, Probe::Online, Probe::None] {
-            assert_eq!(Probe::parse(probe.as_str()), Some(probe));
+    }
+
+    #[test]
+    fn p6_whose_contacts_are_asked() {
+        for (value, online, offline) in [
+            ("all", true, true),
+            ("online", true, false),
+            ("none", false, false),
+        ] {
+            let probe = Probe::parse(value).unwrap();
+            assert_eq!((probe.asks_online(), probe.asks_offline()), (online, offline));
         }
     }
 }

@@ -115,11 +115,15 @@ local function role_of(username)
 		return nil;
 	end
 	local role = usermanager.get_user_role(username, host);
-	if roles.is_administrative(role) then
-		return usermanager.get_role_by_name("prosody:member", host)
-			or usermanager.get_role_by_name("prosody:registered", host) or nil;
+	if not roles.is_administrative(role) then
+		return role;
 	end
-	return role;
+	for _, name in ipairs(roles.in_its_place) do
+		local found = usermanager.get_role_by_name(name, host);
+		if found then
+			return found;
+		end
+	end
 end
 
 local acting = module:require "acting"(function (username) return roster_of(username, host); end, role_of);

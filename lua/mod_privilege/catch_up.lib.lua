@@ -140,9 +140,9 @@ return function (core, accounts, id_prefix, show, say_gone)
 		settle_contact = contacts.settle_contact;
 		take_answer = contacts.take_answer;
 		roster_changed = rounds.roster_changed;
-		configure = function (rate, mode)
+		configure = function (rate, asks_online, asks_offline)
 			contacts.configure(rate);
-			rounds.configure(mode);
+			rounds.configure(asks_online, asks_offline);
 		end;
 		stop = function ()
 			is_stopped = true;

@@ -5,9 +5,9 @@
 local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 
--- `on` says what else is to be done: { connected =, disconnected = }, each called with a connection; the first also
--- with what is to be done about presence. `survivors` are the connections that an earlier instance of this module had.
-return function (core, on, survivors)
+-- `survivors` are the connections that an earlier instance of this module had.
+return function (core, survivors)
+	local listener; -- see `listen`
 	local by_address, by_number = {}, {};
 	local delivery = module:require "delivery"(core, by_address, by_number);
 	local wanted = {}; -- the entities of the configuration, by bare JID
@@ -19,8 +19,8 @@ return function (core, on, survivors)
 		if connection and connection.session == session then
 			by_address[address], by_number[connection.number] = nil, nil;
 			core:disconnected(address);
-			on.disconnected(connection);
-			-- What it was told goes with the connection (P7).
+			listener.disconnected(connection);
+			-- The memory of presence goes with the connection (P7).
 			session.privilege_told = nil;
 		end
 	end
@@ -33,7 +33,8 @@ return function (core, on, survivors)
 		elseif connection then
 			left(address, connection.session);
 		end
-		-- What it is told of presence lies beside the session, so that all granting hosts find it, and the instance after a reload.
+		-- The memory of presence lies beside the session, so that all granting hosts find it, and the instance after a
+		-- reload.
 		local found = core:connected(address, entity, session.privilege_told, earlier);
 		session.privilege_told = found.memory;
 		connection = {
@@ -42,7 +43,7 @@ return function (core, on, survivors)
 		};
 		by_address[address], by_number[found.number] = connection, connection;
 		delivery.send(found.outbox);
-		on.connected(connection, found.task, earlier);
+		listener.connected(connection, found.task, earlier);
 	end
 
 	-- Handlers of events on the hosts of entities
@@ -136,6 +137,11 @@ return function (core, on, survivors)
 
 	return {
 		delivery = delivery;
+		-- The listener has two functions, `connected` and `disconnected`. Each is called with a connection, the first also
+		-- with the task about presence, if there is one, and with what an earlier instance knew of the connection.
+		listen = function (new_listener)
+			listener = new_listener;
+		end;
 		component_came = component_came;
 		component_left = component_left;
 		client_came = client_came;
@@ -145,12 +151,6 @@ return function (core, on, survivors)
 		refresh = refresh;
 		find = find;
 		host_left = host_left;
-		get = function (number)
-			return by_number[number];
-		end;
-		each = function ()
-			return pairs(by_number);
-		end;
 		-- For a reload: adds to what the core knows of each connection what only the server does. Sessions are kept by
 		-- reference, in the same process.
 		save = function (connections, is_pending)

@@ -14,7 +14,7 @@ local function has_wrapper(stanza)
 	return false;
 end
 
-return function (core, accounts, delivery, refuse, confirm, relay)
+return function (core, accounts, delivery, verdicts, relay)
 	local function handle(event)
 		local stanza = event.stanza;
 		if not has_wrapper(stanza) then
@@ -22,11 +22,11 @@ return function (core, accounts, delivery, refuse, confirm, relay)
 		elseif stanza.attr.type == "error" then
 			return true; -- an advertisement that came back, or something that is not answered (M6)
 		end
-		local permit, answered = confirm(event, core:message(delivery.live(event.origin), stanza));
+		local permit, answered = verdicts.confirm(event, core:message(delivery.live(event.origin), stanza));
 		if not permit then
 			return answered;
 		elseif not stanzas.is_writable(permit.stanza) or not accounts.post(permit, accounts.bounced) then
-			return refuse(event, core:decline(permit, "failed"));
+			return verdicts.refuse(event, core:decline(permit, "failed"));
 		end
 		return true;
 	end

@@ -3,13 +3,11 @@
 -- This file hooks the server's events, and acts on permits and denials. The native core alone decides what is allowed.
 -- The *.lib.lua files beside this one know how the server does things.
 
--- A Component section may name this module, since the older module of this name asked for it. The
--- granting host does all there is to do.
+-- A Component section may name this module, as the community module needs it. The granting host does all there is to do.
 if module.host == "*" or module:get_host_type() ~= "local" then
 	return;
 end
 
-local st = require "util.stanza";
 local jid_prep = require "util.jid".prep;
 local nodeprep = require "util.encodings".stringprep.nodeprep;
 local new_random_id = require "util.id".medium;
@@ -17,8 +15,7 @@ local configmanager = require "core.configmanager";
 
 local hosts, getconfig, rawget = prosody.hosts, configmanager.getconfig, rawget;
 
--- Whether a domain is one of this server, active or to be. The table of the configuration answers for
--- any host, unless raw.
+-- Whether a domain is one of this server, active or to be. The table of the configuration answers for any host, unless raw.
 local function serves(domain)
 	return hosts[domain] ~= nil or rawget(getconfig(), domain) ~= nil;
 end
@@ -38,90 +35,26 @@ if saved.core then
 end
 relay.core = core;
 
--- Answers with a denial, and returns what the handler of the event is to return.
-local function refuse(event, denial)
-	local origin, stanza = event.origin, event.stanza;
-	module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to,
-		denial.rule, denial.text);
-	origin.send(st.error_reply(stanza, denial));
-	return true;
-end
-
 local accounts = module:require "accounts";
-
--- Whether the server lets go ahead what the core permits. Returns the permit; or nil, and what the handler of the event
--- is to return.
-local function confirm(event, permit, denial)
-	if not permit then
-		return nil, refuse(event, denial);
-	elseif not permit.username then
-		return permit;
-	end
-	local exists, has_waited = accounts.find(permit.username);
-	-- Where that took time, the module may have been reloaded. Then a privileged IQ is in flight in another core.
-	local present = has_waited and relay.core or core;
-	if has_waited and permit.id and not present:is_in_flight(permit) then
-		return nil, true; -- it was given up meanwhile, and the entity has been told so
-	elseif exists == nil then
-		return nil, refuse(event, present:decline(permit, "lookup"));
-	elseif not exists then
-		return nil, refuse(event, present:decline(permit, "unknown-account"));
-	elseif has_waited then
-		-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
-		present:decline(permit, "lookup");
-		local handle = relay[permit.kind];
-		return nil, handle and handle(event);
-	elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
-		return nil, refuse(event, core:decline(permit, "administrator"));
-	end
-	return permit;
-end
-
-local presences; -- below, since it needs connections
-
-local connections = module:require "connections"(core, {
-	connected = function (...) presences.connected(...); end;
-	disconnected = function (...) presences.disconnected(...); end;
-}, saved.connections or {});
+local verdicts = module:require "verdicts"(core, accounts, relay);
+local connections = module:require "connections"(core, saved.connections or {});
 local delivery = connections.delivery;
 local entity_hosts = module:require "entity_hosts"(connections);
-presences = module:require "presences"(core, native, accounts, delivery, id_prefix);
+local presences = module:require "presences"(core, native, accounts, delivery, id_prefix);
+connections.listen(presences);
 local pushes = module:require "pushes"(core, accounts, delivery);
 pushes.listen(presences.roster_changed);
-local messages = module:require "messages"(core, accounts, delivery, refuse, confirm, relay);
-local iqs = module:require "iqs"(core, accounts, delivery, refuse, confirm, id_prefix, relay);
-local rosters = module:require "rosters"(core, accounts, delivery, pushes, refuse, confirm, serves, relay);
+local messages = module:require "messages"(core, accounts, delivery, verdicts, relay);
+local iqs = module:require "iqs"(core, accounts, delivery, verdicts, id_prefix, relay);
+local rosters = module:require "rosters"(core, accounts, delivery, pushes, verdicts, serves, relay);
 local handle_own_set = module:require "own_rosters"(core, rosters);
 local unclaimed = module:require "unclaimed"(core, accounts);
+local read_configuration = module:require "configuration"(core, {
+	rosters = rosters, pushes = pushes, delivery = delivery, presences = presences, entity_hosts = entity_hosts;
+	connections = connections, unclaimed = unclaimed;
+});
 
---- Configuration and life cycle
-
-local function set_status(entities, problems)
-	if problems > 0 then
-		module:set_status("warn", ("%d problem(s) in privileged_entities or other options, see the log"):format(problems), true);
-	else
-		module:set_status("info", ("%d privileged entities"):format(entities), true);
-	end
-end
-
-local function read_configuration()
-	rosters.flush(); -- by the permissions that they were judged by
-	local configured = core:configure({
-		entities = module:get_option("privileged_entities");
-		iq_limit = module:get_option("privilege_iq_limit"), iq_timeout = module:get_option("privilege_iq_timeout");
-		probe = module:get_option("privilege_probe"), probe_rate = module:get_option("privilege_probe_rate");
-	});
-	for _, problem in ipairs(configured.problems) do
-		module:log(problem.level, "%s", problem.text);
-	end
-	pushes.configure(configured.follows_rosters);
-	delivery.send(configured.outbox);
-	presences.configure(configured);
-	entity_hosts.attach_all(connections.refresh());
-	unclaimed.look(function (count)
-		set_status(#core:entities(), #configured.problems + count);
-	end);
-end
+--- Life cycle
 
 function module.save()
 	rosters.flush();
@@ -190,8 +123,9 @@ module:hook("iq-set/bare/jabber:iq:roster:query", rosters.handle_set);
 module:hook("iq/self/jabber:iq:roster:query", handle_own_set, priority.before_server);
 module:hook("store-opened", pushes.store_opened, priority.after_all); -- around the stores of others
 
-module:hook("presence/bare", presences.on_presence, priority.before_presence);
-module:hook("presence/full", presences.on_presence, priority.before_presence);
+for _, event in ipairs({ "presence/bare", "presence/full" }) do
+	module:hook(event, presences.on_presence, priority.before_presence);
+end
 -- A probe that gets here really leaves. A blocklist, for one, would have stopped it before.
 for _, event in ipairs({ "pre-presence/full", "pre-presence/bare", "pre-presence/host" }) do
 	module:hook(event, presences.on_probe, priority.leaves);
@@ -226,8 +160,8 @@ entity_hosts.follow({
 	["delivery/failure"] = priority.before_bounce;
 });
 module:hook_global("host-activated", entity_hosts.activated);
-module:hook_global("host-deactivated", entity_hosts.deactivated);
 module:hook_global("host-activated", unclaimed.on_host_activated);
+module:hook_global("host-deactivated", entity_hosts.deactivated);
 
 -- The sets that wait are saved when the configuration is read. They need the storage that is there now.
 module:hook_global("config-reloaded", rosters.on_config_reloaded, priority.before_configuration);

@@ -32,7 +32,7 @@ return function (core, native, accounts, delivery, id_prefix)
 
 	local catch_up = module:require "catch_up"(core, accounts, id_prefix, show, say_gone);
 
-	--- What accounts and contacts say
+	--- Presence of accounts and contacts
 
 	local function sees_presence_of(item)
 		return item ~= nil and native.includes_to[item.subscription] or false;
@@ -129,7 +129,7 @@ return function (core, native, accounts, delivery, id_prefix)
 		-- Called when the core has read a configuration; see `configure` of the core.
 		configure = function (configured)
 			look_around();
-			catch_up.configure(configured.probe_rate, configured.probe);
+			catch_up.configure(configured.probe_rate, configured.asks_online, configured.asks_offline);
 			for _, entry in ipairs(configured.tasks) do
 				do_task(entry.number, entry.task);
 			end

@@ -1,4 +1,4 @@
--- What is done when a roster changes: entities are pushed the change (R7, R8), and others who want to know are told.
+-- Changes of rosters: entities are pushed each change (R7, R8), and presences.lib.lua is told.
 --
 -- Every path that changes a roster ends in the roster store, so that is what is watched.
 

@@ -38,6 +38,8 @@ local function is_administrative(role)
 end
 
 return {
+	-- The roles that an account acts with in the place of an administrative one, the first that there is.
+	in_its_place = { "prosody:member", "prosody:registered" };
 	may_administer = may_administer;
 	is_administrative = is_administrative;
 };

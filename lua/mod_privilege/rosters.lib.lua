@@ -14,7 +14,7 @@ local host = module.host;
 local hosts = prosody.hosts;
 
 -- `relay` leads handlers of an earlier instance to the present one.
-return function (core, accounts, delivery, pushes, refuse, confirm, serves, relay)
+return function (core, accounts, delivery, pushes, verdicts, serves, relay)
 	local saves = new_saves(core, accounts, pushes);
 	local agreement = new_agreement(core, accounts, saves.rosters_of, hosts, serves);
 
@@ -22,7 +22,7 @@ return function (core, accounts, delivery, pushes, refuse, confirm, serves, rela
 		if not request.origin.send then
 			return; -- just gone
 		elseif request.denial then
-			refuse(request, request.denial);
+			verdicts.refuse(request, request.denial);
 		else
 			request.origin.send(st.reply(request.stanza));
 		end
@@ -92,7 +92,7 @@ return function (core, accounts, delivery, pushes, refuse, confirm, serves, rela
 		flush(); -- others may have come while the account was looked up
 		local roster = accounts.roster_of(permit.username, host);
 		if not roster then
-			return refuse(event, core:decline(permit, "unreadable"));
+			return verdicts.refuse(event, core:decline(permit, "unreadable"));
 		end
 		delivery.reply(event.origin, core:roster_result(permit.account, event.stanza, roster));
 		return true;
@@ -119,7 +119,7 @@ return function (core, accounts, delivery, pushes, refuse, confirm, serves, rela
 			if not event.stanza.attr.to then
 				return;
 			end
-			local permit, answered = confirm(event, core:roster(delivery.live(event.origin), event.stanza));
+			local permit, answered = verdicts.confirm(event, core:roster(delivery.live(event.origin), event.stanza));
 			if not permit then
 				return answered;
 			end

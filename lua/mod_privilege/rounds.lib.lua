@@ -6,7 +6,8 @@
 -- lets others work.
 return function (host, core, viewers, given)
 	local pause = given.pause;
-	local probe_mode = "none"; -- option privilege_probe
+	-- Which contacts are asked: those of accounts that are online, and those of all the others (option privilege_probe).
+	local asks_online, asks_offline = false, false;
 
 	-- The account whose contacts are being asked, and whether its roster has changed meanwhile.
 	local current, is_outdated;
@@ -55,19 +56,19 @@ return function (host, core, viewers, given)
 		local online = given.online();
 		for _, username in ipairs(online) do
 			is_online[username] = true;
-			if probe_mode ~= "none" then
+			if asks_online then
 				steps[#steps + 1] = { username = username, only = "here" };
 			end
 		end
-		if probe_mode == "all" or is_anybody_misled() then
+		if asks_offline or is_anybody_misled() then
 			given.each_account(function (username)
 				if not is_online[username] then
-					steps[#steps + 1] = { username = username, only = probe_mode ~= "all" and "nobody" or nil };
+					steps[#steps + 1] = { username = username, only = not asks_offline and "nobody" or nil };
 				end
 				pause();
 			end);
 		end
-		if probe_mode ~= "none" then
+		if asks_online then
 			for _, username in ipairs(online) do
 				steps[#steps + 1] = { username = username, only = "elsewhere" };
 			end
@@ -108,12 +109,12 @@ return function (host, core, viewers, given)
 
 	return {
 		make = make;
-		configure = function (mode)
-			probe_mode = mode;
+		configure = function (online, offline)
+			asks_online, asks_offline = online, offline;
 		end;
 		-- Returns whether contacts are asked at all.
 		asks_contacts = function ()
-			return probe_mode ~= "none";
+			return asks_online;
 		end;
 		-- The roster of an account has changed: if its contacts are being asked, this begins again.
 		roster_changed = function (username)

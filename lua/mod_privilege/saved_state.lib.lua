@@ -1,5 +1,5 @@
--- What one instance of this module keeps for the next over a reload (L1). The next may be of another version, so what is
--- kept says in which form it is.
+-- The state that one instance of this module keeps for the next over a reload (L1). The next may be of another version, so
+-- the state says in which form it is.
 
 local format = 2;
 

@@ -1,9 +1,8 @@
--- What is done to stanzas without looking into their payload: how deep that goes is for its sender to
--- choose, so nothing here is recursion.
+-- Small changes to stanzas. The sender of a payload chooses how deeply it is nested, so nothing here is recursive.
 
 local st = require "util.stanza";
 
--- The stanza with some attributes changed around the same content. Whoever sent the original may still
+-- Returns a stanza with some attributes changed, around the same content. The sender of the original may still
 -- hold it, so it is not written to.
 local function with_attributes(stanza, changes)
 	local copy = setmetatable({ name = stanza.name, attr = {}, tags = stanza.tags }, getmetatable(stanza));
@@ -19,8 +18,8 @@ local function with_attributes(stanza, changes)
 	return copy;
 end
 
--- Turns an element that was inside a foreign one into a stanza of its own: the server leaves out the
--- namespace of stanzas, and expects others to. What lies inside a foreign element keeps it.
+-- Turns an element that was inside a foreign one into a stanza of its own. The server leaves out the namespace of
+-- stanzas, and expects others to. Inside a foreign element the namespace stays.
 local function leave_out_client_namespace(stanza)
 	local queue, n = { stanza }, 1;
 	while n > 0 do
@@ -62,13 +61,13 @@ local function is_deep(stanza)
 	return false;
 end
 
--- How many further levels a stanza is tried with before it is handed to the server. Where the server writes
--- it, the stack holds more than here.
+-- A stanza is tried with so many further levels before it is handed to the server. The stack holds more where the server
+-- writes it than it does here.
 local margin = 100;
 
 -- Returns whether the server can write a stanza. A deep one is tried, so that it does not fail half way: archived
--- and not delivered, or queued and not sent. What goes to a client is also copied on the way (by mod_smacks, for one),
--- and the depth at which that fails is another one.
+-- and not delivered, or queued and not sent. A stanza to a client is also copied on the way (by mod_smacks, for one),
+-- and copying fails at another depth.
 local function is_writable(stanza, is_copied)
 	if not is_deep(stanza) then
 		return true;

@@ -292,7 +292,7 @@ class RosterSet(Operation):
         username = self._accounts[subject]
         if is_plain(subject):
             subject.unlink(f"{username}@{HOST}")
-        # Whoever takes leave of the contacts of an account would do so by s2s.
+        # Cancelling the subscriptions of contacts elsewhere would need s2s.
         subject.lua(
             "storagemanager.open(h, 'roster'):set(u, nil); hosts[h].roster_cache = nil; delete_user(u, h)", u=username, h=HOST
         )

@@ -113,7 +113,8 @@ pub(super) fn open(lua: &Lua, options: Options) -> LuaResult<LuaHost> {
 }
 
 /// `configure{ entities =, iq_limit =, iq_timeout =, probe =, probe_rate = }`: puts the options in force, as the
-/// administrator wrote them. Returns `{ problems = a list of { level =, text = }, probe =, probe_rate =, follows_rosters =
+/// administrator wrote them. Returns `{ problems = a list of { level =, text = }, asks_online = whether the contacts of accounts
+/// that are online are asked, asks_offline = whether those of the other accounts are, probe_rate =, follows_rosters =
 /// whether changes of rosters matter to anybody, outbox =, tasks = a list of { number =, task = } }` (C2, C6).
 fn configure(lua: &Lua, this: &LuaHost, options: LuaTable) -> LuaResult<LuaTable> {
     let option = |name: &str| values::config(&options.raw_get(name)?);
@@ -139,7 +140,8 @@ fn configure(lua: &Lua, this: &LuaHost, options: LuaTable) -> LuaResult<LuaTable
         list.raw_push(entry)?;
     }
     found.raw_set("problems", list)?;
-    found.raw_set("probe", settings.probe.as_str())?;
+    found.raw_set("asks_online", settings.probe.asks_online())?;
+    found.raw_set("asks_offline", settings.probe.asks_offline())?;
     found.raw_set("probe_rate", settings.probe_rate)?;
     found.raw_set("follows_rosters", this.host().matrix.follows_rosters())?;
     found.raw_set("outbox", values::outbox(lua, &this.keys, outbox)?)?;

@@ -6,8 +6,9 @@ use super::host::LuaHost;
 use super::stanza::{LuaElement, Origin, string};
 use super::values::{self, Answer, Natural, Text, denied};
 use crate::administration::Domain;
+use crate::decline::{Kind, Why};
 use crate::denial::Denial;
-use crate::host::{Kind, Relay, Why};
+use crate::host::Relay;
 use crate::request::{Permit, Request};
 use crate::wire::iq::{self as written, Frame, Reply};
 use crate::{iq, message, ns, roster};
@@ -130,7 +131,7 @@ fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaRes
         other => return Err(values::unknown("a reason", other)),
     };
     let id = string(&permit, &keys.id);
-    let denial = this.host_mut().decline(kind, why, id.as_deref());
+    let denial = this.host_mut().decline(kind, &why, id.as_deref());
     values::denial(lua, keys, denial)
 }
 

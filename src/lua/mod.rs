@@ -1,4 +1,4 @@
-//! The border to Lua. Reads tables into plain data, calls the core, returns plain values; decides
+//! The border to Lua. It reads tables into plain data, calls the core and returns plain values. It decides
 //! nothing.
 //!
 //! Arguments are taken with strict types: mlua would turn a number into a string and the other way
@@ -19,7 +19,7 @@ use mlua::prelude::*;
 
 use crate::item::Subscription;
 
-/// What the shim compares with its own version, so that files updated apart are noticed.
+/// The version. The shim compares it with its own, so that files which were updated apart are noticed.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The Lua this library was built for, as `_VERSION` names it.

@@ -210,7 +210,7 @@ fn senders(list: &LuaTable, keys: &Keys) -> Vec<Sender> {
         .collect()
 }
 
-/// What is left to do on the way through a stanza.
+/// A step on the way through a stanza.
 enum Step {
     Enter(LuaTable, Rc<str>),
     Text(LuaString),

@@ -1,4 +1,4 @@
-//! What is kept over a reload of the module (L1), as plain Lua data: another version of the library may read it.
+//! The state that is kept over a reload of the module (L1), as plain Lua data: another version of the library may read it.
 
 use mlua::prelude::*;
 

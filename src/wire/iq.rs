@@ -1,4 +1,4 @@
-//! What the host writes about privileged IQs: the wrapper of an answer, and errors (Q4, Q6, Q7).
+//! Stanzas about privileged IQs: the wrapper of an answer, and errors (Q4, Q6, Q7).
 
 use super::xml::Writer;
 use crate::denial::Denial;

@@ -1,0 +1,48 @@
+-- The two ends of every judgement: a permit is confirmed, a denial is answered.
+
+local st = require "util.stanza";
+
+-- `relay` leads handlers of an earlier instance to the present one.
+return function (core, accounts, relay)
+	-- Answers with a denial, and returns what the handler of the event is to return.
+	local function refuse(event, denial)
+		local origin, stanza = event.origin, event.stanza;
+		module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to,
+			denial.rule, denial.text);
+		origin.send(st.error_reply(stanza, denial));
+		return true;
+	end
+
+	-- Whether the server lets go ahead what the core permits. Returns the permit; or nil, and what the handler of the event
+	-- is to return.
+	local function confirm(event, permit, denial)
+		if not permit then
+			return nil, refuse(event, denial);
+		elseif not permit.username then
+			return permit;
+		end
+		local exists, has_waited = accounts.find(permit.username);
+		-- Where that took time, the module may have been reloaded. Then a privileged IQ is in flight in another core.
+		local present = has_waited and relay.core or core;
+		if has_waited and permit.id and not present:is_in_flight(permit) then
+			return nil, true; -- it was given up meanwhile, and the entity has been told so
+		elseif exists == nil then
+			return nil, refuse(event, present:decline(permit, "lookup"));
+		elseif not exists then
+			return nil, refuse(event, present:decline(permit, "unknown-account"));
+		elseif has_waited then
+			-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
+			present:decline(permit, "lookup");
+			local handle = relay[permit.kind];
+			return nil, handle and handle(event);
+		elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
+			return nil, refuse(event, core:decline(permit, "administrator"));
+		end
+		return permit;
+	end
+
+	return {
+		refuse = refuse;
+		confirm = confirm;
+	};
+end;
