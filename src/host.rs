@@ -278,6 +278,7 @@ impl Host {
         for number in numbers {
             self.viewers.leave(number, true);
         }
+        self.matrix = PermissionMatrix::new(self.matrix.host());
         given_up(&self.ledger.drain(), &ledger::withdrawn())
     }
 
