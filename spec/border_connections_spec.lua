@@ -168,8 +168,12 @@ describe("a connection", function ()
 		local core = granting();
 		connect(core);
 		assert.is_table((core:viewers("account", "juliet", presence)));
+		assert.is_table(core:pushes("juliet", "a@b", {}));
 		core:stop();
 		assert.is_nil((core:viewers("account", "juliet", presence)));
+		assert.is_nil(core:pushes("juliet", "a@b", {}));
+		assert.is_false(core:grants(entity));
+		assert.equal("auth forbidden", border.is_denial(core:message(border.origin, border.privileged_message())));
 	end);
 end);
 
