@@ -305,12 +305,18 @@ describe("a value of the wrong type", function ()
 				for name in pairs(frame) do
 					local wrong = { to = frame.to, from = frame.from, id = frame.id };
 					wrong[name] = samples[kind];
-					is_error("unrelayable", function () return core:unrelayable(wrong); end, expected("string"));
+					is_error("unrelayable", function () return core:unrelayable(wrong); end, ('field "%s"'):format(name), expected("string"));
 				end
-				assert.is_false(pcall(core.decline, core, { kind = samples[kind] }, "failed"));
+				is_error("decline", function () return core:decline({ kind = samples[kind] }, "failed"); end, 'field "kind"', expected("string"));
 				if kind ~= "nil" then
 					is_error("connected", function () return border.connect(core, nil, nil, { advertised = samples[kind] }); end,
-						expected("string"));
+						'field "advertised"', expected("string"));
+				end
+			end
+			for _, name in ipairs({ "is_pending", "is_noted" }) do
+				if kind ~= "boolean" and kind ~= "nil" then
+					is_error("connected", function () return border.connect(core, nil, nil, { [name] = samples[kind] }); end,
+						('field "%s"'):format(name), expected("boolean"));
 				end
 			end
 		end
@@ -349,7 +355,8 @@ describe("a value of the wrong type", function ()
 				end
 			end
 		end
-		assert.is_false(pcall(core.restore, core, { next = 1, requests = { 1 } }));
+		is_error("restore", function () return core:restore({ next = 1, requests = { {}, 1 } }); end, 'field "number"');
+		is_error("restore", function () return core:restore({ next = 1, requests = { good, 1 } }); end, 'field "requests", row 2');
 		assert.is_false(pcall(core.restore, core, setmetatable({}, { __index = { next = 1, requests = {} } })));
 		assert.is_false(core:is_waiting());
 		core:restore({ next = 2, requests = { good } });
