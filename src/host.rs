@@ -165,14 +165,13 @@ impl Host {
         let advertised = earlier.as_ref().and_then(|earlier| earlier.advertised.clone());
         let number = self.entities.enter(address, entity, memory, advertised);
         let advertisement = self.news(address);
-        if earlier
-            .as_ref()
-            .is_some_and(|earlier| earlier.has_memory && !earlier.is_noted)
-        {
+        if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.has_memory) {
             // An older version has told presence meanwhile and has not noted it: what was noted before may have been
-            // told otherwise since.
-            self.look(address);
-            self.viewers.leave(number, true);
+            // told otherwise since. An entity that may see nothing any more is told nothing, so that what it was told is
+            // out of date by the time it may see something again.
+            if !earlier.is_noted || !self.may_see(entity) {
+                self.forget_told(address);
+            }
         }
         let todo = self.look(address);
         let task = match earlier {
@@ -228,6 +227,7 @@ impl Host {
         for number in numbers {
             self.viewers.leave(number, true);
         }
+        self.matrix = PermissionMatrix::new(self.matrix.host());
         given_up(&self.ledger.drain(), &ledger::withdrawn())
     }
 
@@ -294,6 +294,22 @@ impl Host {
             ..
         } = self;
         entities.news(address, matrix, || new_id(id_prefix, last_id, "told"))
+    }
+
+    /// Whether an entity may see any presence.
+    fn may_see(&self, entity: &str) -> bool {
+        self.matrix
+            .grant(entity)
+            .is_some_and(|grant| grant.presence != PresenceAccess::None)
+    }
+
+    /// What a connection was told of presence is no longer known to it on the account of this host.
+    fn forget_told(&self, address: &str) {
+        if let Some(connection) = self.entities.get(address) {
+            let mut memory = connection.memory.borrow_mut();
+            let host = memory.host(self.matrix.host());
+            memory.grant(host, None);
+        }
     }
 
     /// Enters a connection among the viewers, or takes it out, as its grant says.

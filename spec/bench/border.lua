@@ -19,13 +19,15 @@ local file = arg and arg[1] or assert(built_library(), "no native library: run m
 local native = assert(package.loadlib(file, "luaopen_privilege_native"))("privilege_native");
 
 local host, entity, juliet = "capulet.lit", "pubsub.capulet.lit", "juliet@capulet.lit";
-local core = native.open(host, jid_prep, nodeprep, function () return true; end, "bench-");
-local problems = core.configure({
+local core = native.open({
+	host = host, id_prefix = "bench-", jid_prep = jid_prep, nodeprep = nodeprep, serves = function () return true; end;
+});
+local problems = core:configure({ entities = {
 	[entity] = {
 		roster = "both", message = "outgoing", presence = "roster";
 		iq = { ["urn:xmpp:ping"] = "get", ["http://jabber.org/protocol/pubsub"] = "both" };
 	};
-});
+} }).problems;
 assert(#problems == 0, problems[1] and problems[1].text);
 
 -- What arrives on a component's stream: stanzas are in no namespace, what is inside a foreign element is.
@@ -62,7 +64,7 @@ end
 
 local origin = { type = "component", host = entity };
 local stranger = { type = "component", host = "stranger.lit" };
-local viewer = core.watch(entity, native.presence_memory());
+local viewer = core:connected(entity, entity).number;
 
 local function now()
 	return os.clock() * 1e9;
@@ -86,15 +88,15 @@ report("an empty Lua function, for scale", 1000000, nothing);
 report("st.clone of the privileged message", 20000, function () return st.clone(message); end);
 report("tostring of the privileged message", 20000, function () return tostring(message); end);
 report("util.jid.prep of one address", 100000, function () return jid_prep(juliet); end);
-report("message", 50000, function () return core.message(origin, message); end);
-report("message, no wrapper", 50000, function () return core.message(origin, plain); end);
-report("message, a stranger's: denied", 50000, function () return core.message(stranger, message); end);
-report("iq and answer", 50000, function () return core.answer(core.iq(origin, iq, 1).id, host, juliet); end);
-report("roster", 100000, function () return core.roster(origin, get); end);
-report("plan_roster_set, one item", 50000, function () return core.plan_roster_set(juliet, set, roster); end);
-report("roster_result, 5,000 items", 5, function () return core.roster_result(get, juliet, roster); end);
-report("viewers: a presence nobody knows", 50000, function () return core.viewers("account", "juliet", presence); end);
-local told, ticket = core.viewers("account", "juliet", presence);
-core.shown(ticket, told);
-report("viewers: one that is known", 50000, function () return core.viewers("account", "juliet", presence); end);
-report("shown", 200000, function () core.shown(ticket, told); return viewer; end);
+report("message", 50000, function () return core:message(origin, message); end);
+report("message, no wrapper", 50000, function () return core:message(origin, plain); end);
+report("message, a stranger's: denied", 50000, function () return core:message(stranger, message); end);
+report("iq and answer", 50000, function () return core:answer("result", core:iq(origin, iq, 1).id, host, juliet); end);
+report("roster", 100000, function () return core:roster(origin, get); end);
+report("plan_roster_set, one item", 50000, function () return core:plan_roster_set(juliet, set, roster); end);
+report("roster_result, 5,000 items", 5, function () return core:roster_result(juliet, get, roster); end);
+report("viewers: a presence nobody knows", 50000, function () return core:viewers("account", "juliet", presence); end);
+local told, ticket = core:viewers("account", "juliet", presence);
+core:shown(ticket, told);
+report("viewers: one that is known", 50000, function () return core:viewers("account", "juliet", presence); end);
+report("shown", 200000, function () core:shown(ticket, told); return viewer; end);

@@ -23,7 +23,7 @@ local function prosody_directory()
 end
 
 local directory = prosody_directory();
-package.path = ("lua/mod_privilege/?.lib.lua;%s/?.lua;%s"):format(directory, package.path);
+package.path = ("lua/mod_privilege/?.lib.lua;spec/support/?.lua;%s/?.lua;%s"):format(directory, package.path);
 package.cpath = ("%s/?.so;%s"):format(directory, package.cpath);
 
 -- 13 keeps its libraries under two names and has a loader for that, 0.12 has neither.

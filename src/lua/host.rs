@@ -10,7 +10,7 @@ use mlua::prelude::*;
 
 use super::keys::Keys;
 use super::server::LuaServer;
-use super::values::{self, Natural, Text};
+use super::values::{self, Flag, Natural, Text};
 use super::{judgements, presences, rosters, saved};
 use crate::config;
 use crate::host::{Configured, Connected, Earlier, Host};
@@ -169,11 +169,9 @@ fn connected(
     let earlier = match earlier {
         None => None,
         Some(earlier) => Some(Earlier {
-            advertised: earlier
-                .raw_get::<Option<Text>>("advertised")?
-                .map(|Text(text)| text),
-            is_pending: earlier.raw_get("is_pending")?,
-            is_noted: earlier.raw_get("is_noted")?,
+            advertised: named::<Option<Text>>(&earlier, "advertised")?.map(|Text(text)| text),
+            is_pending: named::<Option<Flag>>(&earlier, "is_pending")?.is_some_and(|Flag(flag)| flag),
+            is_noted: named::<Option<Flag>>(&earlier, "is_noted")?.is_some_and(|Flag(flag)| flag),
             has_memory: kept.is_some(),
         }),
     };

@@ -2,7 +2,7 @@
 
 use mlua::prelude::*;
 
-use super::host::LuaHost;
+use super::host::{LuaHost, named};
 use super::stanza::{LuaElement, Origin, string};
 use super::values::{self, Answer, Natural, Text, denied};
 use crate::administration::Domain;
@@ -115,7 +115,7 @@ fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) ->
 /// any more.
 fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaResult<LuaTable> {
     let keys = &this.keys;
-    let Text(kind) = permit.raw_get(&keys.kind)?;
+    let Text(kind) = named(&permit, "kind")?;
     let kind = Kind::parse(&kind).ok_or_else(|| values::unknown("the kind of a permit", &kind))?;
     let why = match &*why {
         "unknown-account" => Why::UnknownAccount,
@@ -171,13 +171,12 @@ fn frame_table(lua: &Lua, this: &LuaHost, frame: Frame, attributes: LuaTable) ->
 }
 
 /// `unrelayable(answer)`: the error in the place of an answer, see [`answer`], that cannot be relayed (Q7).
-fn unrelayable(_: &Lua, this: &LuaHost, answer: LuaTable) -> LuaResult<String> {
-    let keys = &this.keys;
-    let text = |key: &LuaString| answer.raw_get::<Text>(key);
+fn unrelayable(_: &Lua, _: &LuaHost, answer: LuaTable) -> LuaResult<String> {
+    let text = |name| named::<Text>(&answer, name);
     let reply = Reply {
-        to: &text(&keys.to)?,
-        from: &text(&keys.from)?,
-        id: &text(&keys.id)?,
+        to: &text("to")?,
+        from: &text("from")?,
+        id: &text("id")?,
     };
     Ok(written::error(&reply, &crate::ledger::unrelayable()))
 }

@@ -51,7 +51,9 @@ fn restore(_: &Lua, this: &LuaHost, saved: LuaTable) -> LuaResult<()> {
     let list: LuaTable = named(&saved, "requests")?;
     let mut requests = Vec::with_capacity(list.raw_len());
     for index in 1..=list.raw_len() {
-        let entry: LuaTable = list.raw_get(index)?;
+        let entry: LuaTable = list
+            .raw_get(index)
+            .map_err(|problem| LuaError::external(format!("field \"requests\", row {index}: {problem}")))?;
         let text = |name: &str| named::<Text>(&entry, name).map(|Text(text)| text);
         let (Natural(number), Natural(deadline)) = (named(&entry, "number")?, named(&entry, "deadline")?);
         let request = Entry {

@@ -1,0 +1,264 @@
+---@meta
+-- luacheck: no max line length
+-- The border between Lua and the native library, as LuaCATS annotations. Nobody loads this file: it is for editors, for
+-- readers, and for spec/border_types_spec.lua, which compares its names with those of the library and of its callers.
+--
+-- All methods have strict types: a number is never taken for a string, nor a string for a number. A wrong argument is an
+-- error that names the method and the place of the argument; `core` itself is argument 1. A denial is never an error: it
+-- is returned. No method waits, and none sends anything: the caller sends what is returned.
+
+---What the native library exports.
+---@class privilege.Native
+---@field version string The version of the library, that of Cargo.toml.
+---@field lua string The Lua that the library is for, such as "5.4".
+---@field open fun(options: privilege.Options): privilege.Host Returns a granting host that grants nothing yet.
+---@field includes_to table<string, true> The subscriptions by which an account sees a contact: "to" and "both".
+---@field includes_from table<string, true> The subscriptions by which a contact sees an account: "from" and "both".
+
+---What `open` takes. The library keeps the functions for as long as it keeps the host, so they must not refer to the
+---environment of a module.
+---@class privilege.Options
+---@field host string The granting host, normalised.
+---The beginning of all ids that the host makes. No other host may have it, in earlier runs either.
+---@field id_prefix string
+---The server's `util.jid.prep`. What fails, or is not a string, counts as nil.
+---@field jid_prep fun(jid: string): string?
+---The server's `nodeprep`. What fails, or is not a string, counts as nil.
+---@field nodeprep fun(username: string): string?
+---Whether a domain is a host or component of this server. Only `true` is yes.
+---@field serves fun(domain: string): boolean
+
+---One granting host: its permissions, the privileged IQs in flight, and the connections of entities.
+---@class privilege.Host
+---Puts the options in force at once, as the administrator wrote them. Returns what is to be said and done about it.
+---Never fails because of what the options hold (C2, C6).
+---@field configure fun(self, options: privilege.Configuration): privilege.Configured
+---Returns the bare JIDs of all entities that the configuration names, sorted; those that are granted nothing
+---included.
+---@field entities fun(self): string[]
+---Returns whether an entity, by bare JID, is granted anything.
+---@field grants fun(self, entity: string): boolean
+---Takes in that an entity has connected. `address` is where its stanzas go: a component's domain, or a client's
+---full JID. `memory` is what an earlier call returned for the same session; anything else counts as nil, and the
+---connection begins with an empty one. Returns what is to be done (A1, A3, A4, P2, L1).
+---@field connected fun(self, address: string, entity: string, memory?: userdata, earlier?: privilege.Earlier): privilege.Connected
+---Takes in that the connection with this address has ended, and gives up the requests that would have been answered
+---to it. Does nothing for an unknown address (P7, Q6).
+---@field disconnected fun(self, address: string)
+---Takes in that a client of an entity has come or gone, whether or not it has sent presence: requests that would
+---have been answered to this full JID are given up (Q6).
+---@field client_changed fun(self, address: string)
+---Takes in that an account, by bare JID, was deleted or disabled. Returns the errors for the requests that are
+---given up, nil for none (L7).
+---@field account_gone fun(self, account: string): privilege.Outgoing[]?
+---Returns the errors for the requests that have waited too long at the time `now`, in milliseconds of the clock of
+---`iq`; nil for none (Q6).
+---@field tick fun(self, now: number): privilege.Outgoing[]?
+---Takes in that the host grants nothing any more, for good. Returns the errors for all requests in flight, nil for
+---none (L1).
+---@field stop fun(self): privilege.Outgoing[]?
+---Returns whether any request is in flight (Q6).
+---@field is_waiting fun(self): boolean
+---Returns an id that nothing else has. It begins with the prefix, and `what` is part of it.
+---@field new_id fun(self, what: string): string
+---Returns the permit of a privileged message; or nil and the denial. Neither argument is changed (M1 to M8, N1).
+---@field message fun(self, session: table, stanza: table): privilege.Permit?, privilege.Denial?
+---Returns the permit of a privileged IQ, which is in flight from now on; or nil and the denial. `now` is in
+---milliseconds of any clock that does not run backwards (Q1 to Q6, N1).
+---@field iq fun(self, session: table, stanza: table, now: number): privilege.Permit?, privilege.Denial?
+---Returns the permit of a roster request; or nil and the denial (R4, R6).
+---@field roster fun(self, session: table, stanza: table): privilege.Permit?, privilege.Denial?
+---Returns the denial where the server knows better than the permit. A privileged IQ is not in flight any more (Q7, N1,
+---L7).
+---@field decline fun(self, permit: privilege.Permit, why: privilege.Reason): privilege.Denial
+---Returns whether the privileged IQ of a permit waits for its answer: it was neither answered nor given up (Q5, Q6).
+---@field is_in_flight fun(self, permit: privilege.Permit): boolean
+---Returns what goes around the answer to a privileged IQ, which is in flight no more. Returns nil for an answer
+---that is forged, late or repeated: it ends here (Q4, Q5).
+---@field answer fun(self, kind: "result"|"error", id: string, from: string?, to: string): privilege.Answer?
+---Returns, as text, the error that takes the place of an answer that cannot be relayed (Q7).
+---@field unrelayable fun(self, answer: privilege.Answer): string
+---Returns what goes around a message to an account, by bare JID, that a service sends ahead of its answer. `to` is
+---the address of the entity (Q4).
+---@field ahead fun(self, account: string, to: string): privilege.Frame
+---Returns the answer to a roster get, as text. `roster` is the server's own table (R1, R8).
+---@field roster_result fun(self, account: string, stanza: table, roster: table): string
+---Returns the changes that a roster set makes, an empty list where it changes nothing; or nil and the denial.
+---`roster` is the server's own table, which is not changed (R2 to R4).
+---@field plan_roster_set fun(self, account: string, stanza: table, roster: table): privilege.RosterChange[]?, privilege.Denial?
+---Returns whether an entity may set the roster of an account (R10, C7).
+---@field may_set_roster fun(self, entity: string, username: string): boolean
+---Returns whether a change of the account's roster agrees with the roster of its contact, an account of this
+---server: an agreement; or nil and the denial. `item` is what that roster holds of the account, nil for nothing;
+---`may_set` is whether it may be changed as well (R10).
+---@field agree_roster_change fun(self, account: string, change: privilege.RosterChange, item?: table, may_set: boolean): privilege.Agreement?, privilege.Denial?
+---Returns whether a change of this account's roster matters to anybody who is connected (R7, P3).
+---@field follow_roster fun(self, username: string): boolean
+---Returns the pushes of one contact for all who get them, nil for nobody. `item` is nil for a contact that is gone,
+---`version` where the server keeps none (R7, R8, C7).
+---@field pushes fun(self, username: string, jid: string, item?: table, version?: number): privilege.Outgoing[]?
+---Returns the contacts whose visible item differs between two rosters, or between the same part of two. Nil is an
+---empty one (R7, R8).
+---@field roster_changes fun(self, before?: table, after?: table): string[]
+---Returns whether anybody who is connected may see presence on this occasion (P1, P3).
+---@field sees fun(self, occasion: privilege.Occasion): boolean
+---Returns those who may see a presence and do not know it, and a ticket for `shown`. The list may be empty: then
+---nobody is to be told, and `shown` is to be called all the same. Returns nil where there is nothing to do. `among`
+---leaves out others. Whether the account is subscribed to the contact is for the caller to find out (P1, P3 to P5,
+---C7).
+---@field viewers fun(self, occasion: privilege.Occasion, username: string, stanza: table, among?: integer[]): integer[]?, integer?
+---Takes in that these have been told the presence of the ticket. Does nothing for an unknown ticket (P4).
+---@field shown fun(self, ticket: integer, viewers: integer[])
+---Returns those who believe an account, or a contact of it, available for no reason that holds today, and who have
+---to be told that it is not; nil for nobody. That they are told is noted. `present` are the presence stanzas that
+---it has; `among` leaves out others (P4, P8).
+---@field unfounded fun(self, occasion: privilege.Occasion, username: string, jid: string, present: table[], among?: integer[]): integer[]?
+---Takes in that an account is no longer subscribed to a contact. `others` are the usernames of those that are.
+---Returns those who believe the contact available and have to be told that it is not; nil for nobody (P8).
+---@field lost fun(self, username: string, contact: string, others: string[]): integer[]?
+---Takes in that what these were told of the account, and of the contacts it is subscribed to, is known on its
+---account, as far as they may still see it (P4).
+---@field confirm fun(self, username: string, roster: table, among: integer[])
+---Returns the contacts the account is subscribed to that are still to be asked on behalf of some of these (P3, P6).
+---@field contacts fun(self, username: string, roster: table, among: integer[]): string[]
+---Returns those of these for whom the contact is still to be asked in the name of this account; nil for nobody (P3,
+---P6).
+---@field askers fun(self, username: string, contact: string, among: integer[]): integer[]?
+---Takes in that a contact has been asked on behalf of these (P6).
+---@field asked fun(self, contact: string, viewers: integer[])
+---Takes in that all contacts have been asked on behalf of this one, or that all are to be asked anew (P6).
+---@field all_asked fun(self, viewer: integer)
+---Returns whether the accounts have to be gone through for this one: because contacts are asked, which is `asks`,
+---or because it may believe something that is not so any more (P4, P6).
+---@field needs_round fun(self, viewer: integer, asks: boolean): boolean
+---Returns what the instance after a reload needs, as plain data. What was in flight is in flight here no more (L1).
+---@field save fun(self): privilege.Saved
+---Goes on with the requests and the ids of an earlier instance, or changes nothing and is an error. Its connections
+---come one by one; see `connected` (L1).
+---@field restore fun(self, saved: privilege.Saved)
+
+---@alias privilege.Occasion "account"|"contact" An account's own broadcast, or what has come to an account from a contact.
+
+---@alias privilege.Reason
+---| "unknown-account" # There is no such account.
+---| "lookup" # The server cannot say at once whether there is (L7).
+---| "administrator" # The account administers what the permit names (N1).
+---| "failed" # The server failed to send or do it.
+---| "unrelayable" # The answer cannot be relayed (Q7).
+---| "unreadable" # The roster cannot be read.
+---| "unsaved" # The roster cannot be saved.
+
+---The options of a granting host, each exactly as the configuration has it.
+---@class privilege.Configuration
+---@field entities any privileged_entities
+---@field iq_limit any privilege_iq_limit
+---@field iq_timeout any privilege_iq_timeout, in seconds
+---@field probe any privilege_probe
+---@field probe_rate any privilege_probe_rate, in contacts a second
+
+---What is to be done after the configuration has been read.
+---@class privilege.Configured
+---@field problems privilege.Problem[] What was not understood, for the log; an empty list where all was.
+---@field asks_online boolean Whether the contacts of accounts that are online are asked (P6).
+---@field asks_offline boolean Whether the contacts of the other accounts are asked (P6).
+---@field probe_rate number How many contacts are asked in a second (P6).
+---@field follows_rosters boolean Whether changes of rosters matter to any entity, connected or not (R7, P3).
+---What is to be sent: errors for requests that are given up, and advertisements that are news. Nil for nothing
+---(C6).
+---@field outbox privilege.Outgoing[]?
+---The connections that may see more or less presence than before.
+---@field tasks { number: integer, task: privilege.Task }[]
+
+---@class privilege.Problem
+---@field level "error"|"warn"
+---@field text string One line of text.
+
+---@alias privilege.Task
+---| "tell" # The connection is told who is there, from the beginning.
+---| "confirm" # What it may still see is to be confirmed.
+---| "stop" # It may see nothing any more.
+
+---What an earlier instance knew of a connection that is kept over a reload (L1).
+---@class privilege.Earlier
+---@field advertised string? From `save`. Nil where the entity was told nothing.
+---@field is_pending boolean? Whether it had not been told all presence yet.
+---@field is_noted boolean? Whether all that it was told is in its memory. Version 0.1.0 noted nothing.
+
+---What is to be done about a new connection.
+---@class privilege.Connected
+---@field number integer The number of the connection. No other connection of this host ever has it.
+---What the connection has been told of presence. The caller keeps it beside the session, where all granting hosts
+---find it (P4, P7).
+---@field memory userdata
+---@field outbox privilege.Outgoing[]? The advertisement, if it is news (A1).
+---@field task privilege.Task? What is to be done about presence; nil for nothing (P2).
+---@field written_address string The address as it stands in XML.
+
+---A finished stanza that is to be sent.
+---@class privilege.Outgoing
+---@field to string The address of a connection, or of a component inside the server.
+---@field text string The stanza. It is in no namespace: it takes that of the stream.
+
+---What may be done. All addresses are normalised: what was judged is what leaves (M5).
+---@class privilege.Permit
+---@field kind "message"|"iq"|"roster" The judgement that it comes from.
+---@field account string The account that is acted for, by bare JID; the host itself for a message of the host (M3).
+---@field username string? The username of the account; nil for the host itself.
+---@field stanza table? The inner stanza, the very table that was judged; nil for a roster.
+---@field to string? The recipient; nil where it is the account's own server.
+---@field id string? The id under which a privileged IQ has to leave (Q5).
+---The host that the account must not administer; "*" is any host of the server (N1).
+---@field unless_administrator_of string?
+
+---Why something may not be done. The server's `st.error_reply` takes it as it is.
+---@class privilege.Denial
+---@field type "auth"|"cancel"|"modify"|"wait"
+---@field condition string The name of the condition, such as "forbidden".
+---@field text string For the entity.
+---@field rule string The number of the requirement, for the log.
+
+---The text around a stanza of a service on its way to an entity: `head`, the stanza, `between`, its error if it has one,
+---`tail` (Q4).
+---@class privilege.Frame
+---@field head string
+---@field between string
+---@field tail string
+---@field attributes table<string, string> The attributes that the stanza has inside the wrapper; its others are kept.
+---@field to string The address of the entity.
+
+---The frame of the answer to a privileged IQ.
+---@class privilege.Answer: privilege.Frame
+---@field from string The account that was acted for, by bare JID.
+---@field id string The id of the entity's own request.
+
+---A change of one item of a roster.
+---@class privilege.RosterChange
+---@field jid string The contact, by bare JID.
+---@field remove true? Whether the contact is removed. Of the other fields it has only `settles_request` then.
+---@field settles_request true? Whether a pending subscription request of the contact is settled by it (R5).
+---@field gains_to true? Whether the account sees the contact's presence now and did not before.
+---@field subscription string?
+---@field ask string?
+---@field approved string?
+---@field name string?
+---@field groups table<string, true>?
+
+---@class privilege.Agreement
+---@field change privilege.RosterChange? The change of the contact's roster that has to be saved as well; nil for none.
+
+---What one instance keeps for the next: plain data.
+---@class privilege.Saved
+---@field next integer The number of the next request.
+---@field last_id integer? How many ids the host has made beside those of requests. Version 0.1.0 kept none.
+---@field requests privilege.SavedRequest[] The requests in flight.
+---@field connections table<string, privilege.Earlier>? The connections by address. `restore` does not read them.
+
+---@class privilege.SavedRequest
+---@field number integer
+---@field deadline integer In milliseconds of the clock of `iq`.
+---@field entity string By bare JID.
+---@field reply_to string The address that the answer goes to.
+---@field outer_id string
+---@field inner_id string
+---@field account string By bare JID.
+---@field to string? Nil where it went to the account's own server.
