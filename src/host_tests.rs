@@ -210,7 +210,7 @@ fn l1_a_connection_that_is_kept_is_told_only_what_is_new() {
         ..earlier.clone()
     };
     assert_eq!(again(&roster, &pending), (false, Some(Task::Tell)));
-    // What the earlier instance told has not been noted.
+    // The earlier instance has not noted the presence that it told.
     let unnoted = Earlier {
         is_noted: false,
         ..earlier
@@ -530,7 +530,7 @@ impl Choice {
         }
     }
 
-    /// What an advertisement says; `None` where there is nothing to say.
+    /// Returns the content of an advertisement; `None` where there is no advertisement.
     fn said(self) -> Option<(PresenceAccess, bool, bool, bool)> {
         let said = (self.presence, self.iq, self.push, self.message);
         (said != (PresenceAccess::None, false, false, false)).then_some(said)
@@ -943,7 +943,7 @@ impl Pair {
         }
     }
 
-    /// What is so after every step.
+    /// Checks that hold after every step.
     fn compare(&self) {
         let Pair { host, twin } = self;
         assert_eq!(host.ledger.len(), twin.requests.len());
