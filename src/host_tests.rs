@@ -118,7 +118,7 @@ fn error_to(address: &str, condition: &str) -> Vec<(String, String)> {
     vec![(address.to_owned(), condition.to_owned())]
 }
 
-/// What a later instance is told of a connection, all of which was noted.
+/// The knowledge that a later instance is given of a connection. All presence was noted.
 fn kept(host: &Host, address: &str) -> Earlier {
     Earlier {
         advertised: host
