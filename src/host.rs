@@ -303,7 +303,7 @@ impl Host {
             .is_some_and(|grant| grant.presence != PresenceAccess::None)
     }
 
-    /// What a connection was told of presence is no longer known to it on the account of this host.
+    /// Forgets the presence that this host had a reason to tell a connection.
     fn forget_told(&self, address: &str) {
         if let Some(connection) = self.entities.get(address) {
             let mut memory = connection.memory.borrow_mut();
