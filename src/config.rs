@@ -162,7 +162,8 @@ impl Compiler<'_> {
             let Some(entity) = self.entity_jid(raw) else {
                 continue;
             };
-            let Some(grant) = self.grant(value) else { continue };
+            // An entity that is named is told that it has nothing (A1).
+            let grant = self.grant(value).unwrap_or_default();
             if let Some(earlier) = written.insert(entity.clone(), raw.clone()) {
                 self.report(
                     Level::Error,
@@ -295,7 +296,9 @@ impl Compiler<'_> {
                 }
             }
         }
-        grant.roster_push = push.unwrap_or(grant.roster.allows_get());
+        // Version 1 knows no pushes: a component that speaks it may take one for the user's own edit (A5).
+        let default = grant.roster.allows_get() && grant.protocol == Protocol::V2;
+        grant.roster_push = push.unwrap_or(default);
         if push == Some(true) && !grant.roster.allows_get() {
             let roster = grant.roster.as_str();
             self.report(

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::matrix::{Grant, PermissionMatrix};
-use crate::permission::PresenceAccess;
+use crate::permission::{PresenceAccess, Protocol};
 use crate::viewers::{Number, SharedMemory};
 use crate::wire::advert;
 
@@ -101,12 +101,19 @@ impl Entities {
         id: impl FnOnce() -> String,
     ) -> Option<Outgoing> {
         let connection = self.connections.get_mut(address)?;
-        let grant = connection.grant(matrix);
-        let now = grant.and_then(|grant| advert::text(Some(grant), matrix.host(), address, ""));
-        if now == connection.advertised {
+        let earlier = connection.advertised.as_deref();
+        let named = matrix.named(&connection.entity);
+        let now = named.and_then(|grant| advert::text(grant, None, matrix.host(), address, ""));
+        if now.as_deref() == earlier {
             return None;
         }
-        let text = advert::text(grant, matrix.host(), address, &id())?;
+        // An entity that is named no more is told so in the protocol that it was told something in.
+        let nothing = Grant {
+            protocol: earlier.map_or_else(Protocol::default, advert::protocol),
+            ..Grant::default()
+        };
+        let grant = named.map_or(&nothing, AsRef::as_ref);
+        let text = advert::text(grant, earlier, matrix.host(), address, &id())?;
         connection.advertised = now;
         Some(Outgoing {
             to: address.to_owned(),

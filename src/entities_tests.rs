@@ -148,6 +148,8 @@ fn c6_only_news_is_told_and_a_revocation_once() {
     assert!(!told(&[(GATEWAY, only("juliet", messages()))]));
     assert!(told(&[]));
     assert!(!told(&[]));
+    // That it is named, and granted nothing, is told as well (A1).
+    assert!(told(&[(GATEWAY, Grant::default())]));
     assert!(!told(&[(GATEWAY, Grant::default())]));
 }
 

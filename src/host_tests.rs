@@ -530,10 +530,9 @@ impl Choice {
         }
     }
 
-    /// Returns the content of an advertisement; `None` where there is no advertisement.
-    fn said(self) -> Option<(PresenceAccess, bool, bool, bool)> {
-        let said = (self.presence, self.iq, self.push, self.message);
-        (said != (PresenceAccess::None, false, false, false)).then_some(said)
+    /// Returns the content of an advertisement.
+    fn said(self) -> (PresenceAccess, bool, bool, bool) {
+        (self.presence, self.iq, self.push, self.message)
     }
 
     /// All that may be seen, one by one: presence of an account, of its contacts, and of an account as a contact.
@@ -574,6 +573,8 @@ struct TwinConnection {
     number: Number,
     memory: SharedMemory,
     told: Option<(PresenceAccess, bool, bool, bool)>,
+    /// The types by access and namespace, for a client that merges what it is told (A1).
+    merged: BTreeMap<String, String>,
     seen: Seen,
 }
 
@@ -603,7 +604,7 @@ impl Twin {
     }
 
     fn said(&self, address: &str) -> Option<(PresenceAccess, bool, bool, bool)> {
-        self.choice(address).and_then(Choice::said)
+        self.choice(address).map(Choice::said)
     }
 
     fn seen(&self, address: &str) -> Seen {
@@ -654,14 +655,23 @@ impl Twin {
         self.new_id(&message);
         assert_eq!((message.name(), message.attr("to")), ("message", Some(address)));
         let privilege = message.get_child("privilege", crate::ns::PRIVILEGE).unwrap();
-        let has = |access| {
-            privilege
-                .children()
-                .any(|perm| perm.attr("access") == Some(access) && perm.attr("type") != Some("none"))
-        };
+        let merged = &mut self.connections.get_mut(address).unwrap().merged;
+        for perm in privilege.children() {
+            let key = |element: &Element, name| element.attr(name).unwrap().to_owned();
+            if let Some(kind) = perm.attr("type") {
+                merged.insert(key(perm, "access"), kind.to_owned());
+            }
+            for namespace in perm.children() {
+                merged.insert(key(namespace, "ns"), key(namespace, "type"));
+            }
+        }
+        for access in ["roster", "message", "presence"] {
+            assert!(merged.contains_key(access), "{access}");
+        }
+        let has = |name: &str| merged.get(name).is_some_and(|kind| kind != "none");
         let (presence, iq, push, message) = said.unwrap_or_default();
         assert_eq!(
-            [has("presence"), has("iq"), has("roster"), has("message")],
+            [has("presence"), has("urn:x"), has("roster"), has("message")],
             [presence != PresenceAccess::None, iq, push, message]
         );
     }
@@ -770,6 +780,7 @@ impl Pair {
             number: connected.number,
             memory,
             told: None,
+            merged: BTreeMap::new(),
             seen,
         };
         self.twin.connections.insert(address, connection);

@@ -174,6 +174,11 @@ impl PermissionMatrix {
         self.grants.insert(entity, Rc::new(grant));
     }
 
+    /// Returns the grant of an entity that the configuration names, also where it grants nothing (A1).
+    pub fn named(&self, entity: &str) -> Option<&Rc<Grant>> {
+        self.grants.get(entity)
+    }
+
     /// Returns what the host grants the entity with this bare JID; `None` for nothing.
     pub fn grant(&self, entity: &str) -> Option<&Rc<Grant>> {
         self.grants.get(entity).filter(|grant| !grant.is_empty())
@@ -205,7 +210,7 @@ impl PermissionMatrix {
         entities.extend(newer.grants.keys().map(String::as_str));
         entities
             .into_iter()
-            .filter(|entity| self.grant(entity) != newer.grant(entity))
+            .filter(|entity| self.named(entity) != newer.named(entity))
             .map(str::to_owned)
             .collect()
     }
@@ -342,7 +347,10 @@ mod tests {
         new.insert("less.lit".into(), grant.clone());
         new.insert("more.lit".into(), grant);
         new.insert("empty.lit".into(), Grant::default());
-        assert_eq!(old.changed(&new), ["gone.lit", "less.lit", "more.lit"]);
+        assert_eq!(
+            old.changed(&new),
+            ["empty.lit", "gone.lit", "less.lit", "more.lit"]
+        );
         assert_eq!(new.changed(&new), Vec::<String>::new());
     }
 }

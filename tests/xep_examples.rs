@@ -50,8 +50,8 @@ fn stanza(text: &str) -> Element {
 }
 
 fn advertised(matrix: &PermissionMatrix) -> Element {
-    let grant = matrix.grant(ENTITY).map(AsRef::as_ref);
-    stanza(&advert::text(grant, HOST, ENTITY, "12345").expect("can be written"))
+    let grant = matrix.named(ENTITY).expect("it is named");
+    stanza(&advert::text(grant, None, HOST, ENTITY, "12345").expect("can be written"))
 }
 
 fn is_forbidden<T: std::fmt::Debug>(result: Result<T, Denial>) {
@@ -85,7 +85,7 @@ fn a1_a2_what_was_granted_is_advertised() {
 }
 
 #[test]
-fn a1_nothing_granted_is_nothing_to_advertise() {
+fn a1_nothing_granted_is_told_as_none() {
     for options in [
         vec![],
         vec![
@@ -95,7 +95,17 @@ fn a1_nothing_granted_is_nothing_to_advertise() {
         ],
         vec![("iq", table(&[(PUBSUB, text("none"))]))],
     ] {
-        assert_eq!(granting(&options).grant(ENTITY), None);
+        let matrix = granting(&options);
+        assert_eq!(matrix.grant(ENTITY), None);
+        assert_eq!(
+            advertised(&matrix),
+            stanza(
+                "<message from='capulet.lit' to='pubsub.capulet.lit' id='12345'>\
+                 <privilege xmlns='urn:xmpp:privilege:2'>\
+                 <perm access='roster' type='none'/><perm access='message' type='none'/>\
+                 <perm access='presence' type='none'/></privilege></message>"
+            )
+        );
     }
 }
 
