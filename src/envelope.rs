@@ -7,13 +7,17 @@ use crate::denial::Denial;
 use crate::element::{Element, children};
 use crate::ns;
 
-/// The addresses of the message inside a privileged message.
+/// The message inside a privileged message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageEnvelope {
-    /// `from` of the forwarded message, as written.
+pub struct Forwarded<T> {
+    /// `from` of the message, as written.
     pub from: Option<String>,
-    /// `to` of the forwarded message, as written.
+    /// `to` of the message, as written.
     pub to: Option<String>,
+    /// The message.
+    pub message: T,
+    /// The `<delay/>` beside the message, where the message has none of its own (M4).
+    pub delay: Option<T>,
 }
 
 /// The attributes and the payload of the IQ inside a privileged IQ.
@@ -48,7 +52,7 @@ pub fn is_privileged_message<T: Element>(stanza: &T) -> bool {
 ///
 /// A `<delay/>` beside the forwarded message is allowed. Anything else is denied with `modify/bad-request` and a text
 /// that says what is wrong (M4).
-pub fn read_message<T: Element>(stanza: &T) -> Result<(MessageEnvelope, T), Denial> {
+pub fn read_message<T: Element>(stanza: &T) -> Result<Forwarded<T>, Denial> {
     let wrong = |text: &str| Denial::bad_request("M4", text);
     let mut wrappers = children(stanza).filter(is_privilege);
     let privilege = wrappers.next().ok_or_else(|| wrong("there is no <privilege/>"))?;
@@ -64,33 +68,48 @@ pub fn read_message<T: Element>(stanza: &T) -> Result<(MessageEnvelope, T), Deni
         .child(0)
         .filter(|child| child.is("forwarded", ns::FORWARD))
         .ok_or_else(|| wrong("<privilege/> has to hold a <forwarded xmlns='urn:xmpp:forward:0'/>"))?;
-    let inner = forwarded_message(&forwarded).map_err(wrong)?;
-    let envelope = MessageEnvelope {
+    let (inner, delay) = forwarded_content(&forwarded).map_err(wrong)?;
+    let is_message = inner.name() == "message" && MESSAGE_NAMESPACES.contains(&&*inner.namespace());
+    if !is_message {
+        return Err(wrong(NO_MESSAGE));
+    }
+    let has_delay = children(&inner).any(|child| child.is("delay", ns::DELAY));
+    Ok(Forwarded {
         from: inner.attribute("from"),
         to: inner.attribute("to"),
-    };
-    Ok((envelope, inner))
+        message: inner,
+        delay: delay.filter(|_| !has_delay),
+    })
 }
+
+/// The namespaces that the forwarded message of a component may have: the right one; that of a component's stream; and
+/// the one that it inherits where it has none of its own (M4). Clients that exist send all of them.
+const MESSAGE_NAMESPACES: [&str; 3] = [ns::CLIENT, ns::COMPONENT, ns::FORWARD];
+
+const NO_MESSAGE: &str = "<forwarded/> has to hold one <message xmlns='jabber:client'/>";
 
 /// Returns the one `<message/>` inside a `<forwarded/>`, or a text that says what is wrong. One `<delay/>` may stand
 /// beside the message.
 pub fn forwarded_message<T: Element>(forwarded: &T) -> Result<T, &'static str> {
-    let (mut inner, mut delays) = (None, 0usize);
+    let (inner, _) = forwarded_content(forwarded)?;
+    Some(inner)
+        .filter(|inner| inner.is("message", ns::CLIENT))
+        .ok_or(NO_MESSAGE)
+}
+
+/// Returns the one element inside a `<forwarded/>`, and the `<delay/>` that may stand beside it.
+fn forwarded_content<T: Element>(forwarded: &T) -> Result<(T, Option<T>), &'static str> {
+    let (mut inner, mut delay) = (None, None);
     for child in children(forwarded) {
         if child.is("delay", ns::DELAY) {
-            delays += 1;
-            if delays > 1 {
+            if delay.replace(child).is_some() {
                 return Err("<forwarded/> holds more than one <delay/>");
             }
-        } else if inner.is_some() {
+        } else if inner.replace(child).is_some() {
             return Err("<forwarded/> has to hold exactly one <message/>");
-        } else {
-            inner = Some(child);
         }
     }
-    inner
-        .filter(|child| child.is("message", ns::CLIENT))
-        .ok_or("<forwarded/> has to hold one <message xmlns='jabber:client'/>")
+    Ok((inner.ok_or(NO_MESSAGE)?, delay))
 }
 
 /// Reads `<iq><privileged_iq><iq/>`. Returns the envelope and the inner IQ.
@@ -159,12 +178,18 @@ mod tests {
             .unwrap()
     }
 
-    fn read_message(stanza: &Xml) -> Result<(MessageEnvelope, &Xml), Denial> {
+    fn read_message(stanza: &Xml) -> Result<Forwarded<&Xml>, Denial> {
         super::read_message(&stanza)
     }
 
     fn read_iq(stanza: &Xml) -> Result<(IqEnvelope, &Xml), Denial> {
         super::read_iq(&stanza)
+    }
+
+    fn forwarded(content: &str) -> String {
+        format!(
+            "<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>{content}</forwarded></privilege>"
+        )
     }
 
     const INNER: &str = "<message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@montague.lit'><body>x</body></message>";
@@ -175,20 +200,15 @@ mod tests {
             let stanza = message(&format!(
                 "<privilege xmlns='urn:xmpp:privilege:{version}'><forwarded xmlns='urn:xmpp:forward:0'>{INNER}</forwarded></privilege>"
             ));
-            let (envelope, inner) = read_message(&stanza).unwrap();
-            assert_eq!(envelope.from.as_deref(), Some("juliet@capulet.lit"));
-            assert_eq!(envelope.to.as_deref(), Some("romeo@montague.lit"));
-            assert!(inner.has_child("body", ns::CLIENT));
+            let found = read_message(&stanza).unwrap();
+            assert_eq!(found.from.as_deref(), Some("juliet@capulet.lit"));
+            assert_eq!(found.to.as_deref(), Some("romeo@montague.lit"));
+            assert!(found.message.has_child("body", ns::CLIENT));
         }
     }
 
     #[test]
     fn m4_anything_else_is_a_bad_request_that_says_why() {
-        let forwarded = |content: &str| {
-            format!(
-                "<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>{content}</forwarded></privilege>"
-            )
-        };
         let delay = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>";
         for (wrong, part) in [
             (String::new(), "no <privilege/>"),
@@ -234,7 +254,36 @@ mod tests {
             assert!(denial.text.contains(part), "{wrong}: {}", denial.text);
         }
         for right in [format!("{delay}{INNER}"), format!("{INNER}{delay}")] {
-            read_message(&message(&forwarded(&right))).unwrap();
+            let stanza = message(&forwarded(&right));
+            let found = read_message(&stanza).unwrap();
+            assert!(found.delay.unwrap().is("delay", ns::DELAY));
+        }
+    }
+
+    #[test]
+    fn m4_a_message_that_has_a_delay_keeps_its_own() {
+        let delay = "<delay xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25Z'/>";
+        let own = INNER.replace("</message>", &format!("{delay}</message>"));
+        let stanza = message(&forwarded(&format!("{delay}{own}")));
+        assert_eq!(read_message(&stanza).unwrap().delay, None);
+        let stanza = message(&forwarded(INNER));
+        assert_eq!(read_message(&stanza).unwrap().delay, None);
+    }
+
+    #[test]
+    fn m4_the_namespaces_that_clients_send_are_taken() {
+        for xmlns in [
+            " xmlns='jabber:client'",
+            " xmlns='jabber:component:accept'",
+            " xmlns='urn:xmpp:forward:0'",
+            "",
+        ] {
+            let stanza = message(&forwarded(&INNER.replace(" xmlns='jabber:client'", xmlns)));
+            assert!(read_message(&stanza).is_ok(), "{xmlns}");
+        }
+        for xmlns in ["jabber:server", "urn:xmpp:privilege:2", "urn:xmpp:delay"] {
+            let stanza = message(&forwarded(&INNER.replace("jabber:client", xmlns)));
+            assert!(read_message(&stanza).is_err(), "{xmlns}");
         }
     }
 
@@ -310,13 +359,13 @@ mod tests {
     proptest! {
         #[test]
         fn m4_whatever_is_read_has_the_one_shape(stanza in any_xml()) {
-            if let Ok((_, inner)) = read_message(&stanza) {
-                prop_assert!(inner.is("message", ns::CLIENT));
+            if let Ok(Forwarded { message: inner, .. }) = read_message(&stanza) {
+                prop_assert!(inner.name() == "message" && MESSAGE_NAMESPACES.contains(&&*inner.ns()));
                 let privilege: Vec<_> = stanza.children().filter(is_privilege).collect();
                 prop_assert_eq!(privilege.len(), 1);
                 prop_assert!(std::ptr::eq(
                     inner,
-                    privilege[0].get_child("forwarded", ns::FORWARD).unwrap().get_child("message", ns::CLIENT).unwrap()
+                    privilege[0].get_child("forwarded", ns::FORWARD).unwrap().get_child("message", inner.ns().as_str()).unwrap()
                 ));
             }
             let _ = read_iq(&stanza);

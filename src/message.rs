@@ -23,8 +23,9 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         )
     };
     let grant = request.grant(matrix, |grant| grant.message == MessageAccess::Outgoing, missing)?;
-    let (envelope, inner) = envelope::read_message(&request.stanza)?;
-    let from = envelope
+    let forwarded = envelope::read_message(&request.stanza)?;
+    let inner = forwarded.message;
+    let from = forwarded
         .from
         .and_then(|from| Address::normalise(&from, request.normaliser))
         .filter(|from| from.is_bare() && from.domain() == host)
@@ -36,7 +37,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
     {
         return Err(no_account(host));
     }
-    let to = address::recipient(envelope.to, request.normaliser, "M5")?;
+    let to = address::recipient(forwarded.to, request.normaliser, "M5")?;
     if to.is_none() && username.is_none() {
         return Err(Denial::bad_request(
             "M3",
@@ -58,6 +59,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         username,
         unless_administrator_of,
         inner_id: None,
+        delay: forwarded.delay,
     })
 }
 

@@ -10,6 +10,8 @@ pub const PRIVILEGE_ANY: &str = "urn:xmpp:privilege:";
 pub const FORWARD: &str = "urn:xmpp:forward:0";
 /// RFC 6120: stanzas as a client sends them.
 pub const CLIENT: &str = "jabber:client";
+/// XEP-0114: stanzas as a component sends them.
+pub const COMPONENT: &str = "jabber:component:accept";
 /// RFC 6120 conditions of stanza errors.
 pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// RFC 6121: rosters.

@@ -163,6 +163,8 @@ pub struct Permit<T> {
     pub unless_administrator_of: Option<Domain>,
     /// The id that the entity gave a privileged IQ.
     pub inner_id: Option<String>,
+    /// The `<delay/>` that goes into the stanza (M4).
+    pub delay: Option<T>,
 }
 
 impl<T> Permit<T> {
@@ -175,6 +177,7 @@ impl<T> Permit<T> {
             username: Some(account.username),
             unless_administrator_of: None,
             inner_id: None,
+            delay: None,
         }
     }
 
@@ -187,6 +190,7 @@ impl<T> Permit<T> {
             username: self.username,
             unless_administrator_of: self.unless_administrator_of,
             inner_id: self.inner_id,
+            delay: None,
         }
     }
 }

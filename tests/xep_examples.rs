@@ -279,6 +279,7 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
                 username: Some("juliet".to_owned()),
                 unless_administrator_of: None,
                 inner_id: None,
+                delay: None,
             }
         );
         // The payload is the one that came in.
@@ -337,6 +338,7 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
             account: JULIET.to_owned(),
             to: Some(JULIET.to_owned()),
             inner_id: Some("publish1".to_owned()),
+            delay: None,
             unless_administrator_of: None,
         }
     );

@@ -1,7 +1,7 @@
 -- Sending stanzas as an account (M1, M5, Q3, N2).
 
 local core_post_stanza = prosody.core_post_stanza;
-local leave_out_client_namespace = module:require "stanzas".leave_out_client_namespace;
+local into_stanza = module:require "stanzas".into_stanza;
 
 local host = module.host;
 local host_session = prosody.hosts[host];
@@ -84,7 +84,10 @@ return function (roster_of, role_of)
 	-- leave (M5).
 	local function post(permit, send)
 		local stanza = permit.stanza;
-		leave_out_client_namespace(stanza);
+		into_stanza(stanza);
+		if permit.delay then
+			stanza:add_direct_child(permit.delay);
+		end
 		stanza.attr.to = permit.to;
 		if permit.username then
 			return post_as(permit.username, permit.account, stanza, send);

@@ -19,15 +19,18 @@ local function with_attributes(stanza, changes)
 end
 
 -- Turns an element that was inside a foreign one into a stanza of its own. The server leaves out the namespace of
--- stanzas, and expects others to. Inside a foreign element the namespace stays.
-local function leave_out_client_namespace(stanza)
-	local queue, n = { stanza }, 1;
+-- stanzas, and expects others to. The element may have another namespace than that one (M4): then it loses it, and so
+-- does its content as far as it merely inherited. A <forwarded/> did not inherit: it is in its own.
+local function into_stanza(element)
+	local inherited = element.attr.xmlns;
+	local queue, n = { element }, 1;
 	while n > 0 do
-		local element = queue[n];
+		local current = queue[n];
 		queue[n], n = nil, n - 1;
-		if element.attr.xmlns == "jabber:client" then
-			element.attr.xmlns = nil;
-			for _, child in ipairs(element.tags) do
+		local xmlns = current.attr.xmlns;
+		if xmlns == "jabber:client" or xmlns == inherited and current.name ~= "forwarded" then
+			current.attr.xmlns = nil;
+			for _, child in ipairs(current.tags) do
 				n = n + 1;
 				queue[n] = child;
 			end
@@ -82,7 +85,7 @@ end
 
 return {
 	with_attributes = with_attributes;
-	leave_out_client_namespace = leave_out_client_namespace;
+	into_stanza = into_stanza;
 	text_of = text_of;
 	is_writable = is_writable;
 };

@@ -205,6 +205,7 @@
 ---@field account string The account that is acted for, by bare JID; the host itself for a message of the host (M3).
 ---@field username string? The username of the account; nil for the host itself.
 ---@field stanza table? The inner stanza, the very table that was judged; nil for a roster.
+---@field delay table? The delayed-delivery stamp that belongs into the stanza (M4).
 ---@field to string? The recipient; nil where it is the account's own server.
 ---@field id string? The id under which a privileged IQ has to leave (Q5).
 ---The host that the account must not administer; "*" is any host of the server (N1).

@@ -41,7 +41,11 @@ def assert_privilege(message, perms: list[tuple], host: str = "capulet.lit", to:
     assert set(message.attrib) == {"from", "to", "id"}, text_of(message)
     assert (message.get("from"), message.get("to")) == (host, to)
     assert message.get("id")
-    expected = (f"{{urn:xmpp:privilege:{version}}}privilege", {}, "", perms)
+    # What is not granted is "none", and never left out (A1).
+    accesses = {attributes["access"] for _, attributes, _, _ in perms}
+    tag = f"{{urn:xmpp:privilege:{version}}}perm"
+    nones = [(tag, {"access": a, "type": "none"}, "", []) for a in ("roster", "message", "presence") if a not in accesses]
+    expected = (f"{{urn:xmpp:privilege:{version}}}privilege", {}, "", perms + nones)
     assert [sort(comparable(child)) for child in message] == [sort(expected)], text_of(message)
 
 
@@ -120,13 +124,15 @@ def test_a2_push_is_said_when_it_is_off_too(server):
         assert_privilege(messages[0], perms, to=domain)
 
 
-def test_a1_nothing_for_none_and_no_message_where_nothing_is_granted(server):
-    """A1: an entity that a host grants nothing, named or not, gets no message of that host, not even an empty one."""
-    assert advertisements(server.component("empty.lit")) == []
+def test_a1_an_entity_that_is_granted_nothing_is_told_so(server):
+    """A1: an entity that a host names and grants nothing is told "none" of everything; one that is named nowhere gets no
+    message."""
+    assert_privilege(*advertisements(server.component("empty.lit")), [], to="empty.lit")
     assert server.component("stranger.lit").drain() == []
-    messages = advertisements(server.component("none.lit"))
-    assert len(messages) == 1
-    assert_privilege(messages[0], [perm("message", type="outgoing")], host="montague.lit", to="none.lit")
+    told = {message.get("from"): message for message in advertisements(server.component("none.lit"))}
+    assert set(told) == {"capulet.lit", "montague.lit"}
+    assert_privilege(told["capulet.lit"], [], to="none.lit")
+    assert_privilege(told["montague.lit"], [perm("message", type="outgoing")], host="montague.lit", to="none.lit")
 
 
 def test_a1_clients_are_told_nothing(server):

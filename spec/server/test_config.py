@@ -114,13 +114,13 @@ MISTAKES = {
     "iq-entry": Mistake(
         changed(iq={ECHO: True, PING: "get"}), perms_but(iq={PING: "get"}), [("iq", ECHO, "true", *ROSTER_VALUES)]
     ),
-    "grant-string": Mistake({ENTITY: "both"}, None, [("both",)]),
-    "grant-boolean": Mistake({ENTITY: True}, None, [("true",)]),
+    "grant-string": Mistake({ENTITY: "both"}, {}, [("both",)]),
+    "grant-boolean": Mistake({ENTITY: True}, {}, [("true",)]),
     "option-string": Mistake(Lua('"pubsub.capulet.lit"'), None, [("pubsub.capulet.lit",)], entity=""),
     "option-boolean": Mistake(Lua("true"), None, [("true",)], entity=""),
     "endless": Mistake(
         Lua('(function () local t = {}; t["pubsub.capulet.lit"] = t; t.roster = t; t.iq = t; return t; end)()'),
-        None,
+        {},
         entity="",
     ),
     # Namespaces
@@ -247,10 +247,10 @@ MISTAKES = {
 #: Configurations without a mistake: nothing may be said about them at level warn or error.
 CORRECT = {
     "empty": ({}, None),
-    "nothing": ({ENTITY: {}}, None),
+    "nothing": ({ENTITY: {}}, {}),
     "all-none": (
         {ENTITY: {"roster": "none", "message": "none", "presence": "none", "iq": {ECHO: "none"}}},
-        None,
+        {},
     ),
     "some-none": (
         {ENTITY: {"roster": "none", "message": "outgoing", "presence": "none", "iq": {ECHO: "none", PING: "set"}}},
@@ -337,7 +337,7 @@ def told_by_host(session_server) -> dict:
 
 
 def permissions(privilege) -> dict:
-    """<privilege/> as GOOD_PERMS has it."""
+    """<privilege/> as GOOD_PERMS has it. What is "none" is left out."""
     found = {}
     for perm in privilege:
         access = perm.get("access")
@@ -348,7 +348,8 @@ def permissions(privilege) -> dict:
             found[access] = {ns.get("ns"): ns.get("type") for ns in perm}
         else:
             found[access] = perm.get("type")
-    return found
+    assert {"roster", "message", "presence"} <= found.keys()  # A1
+    return {access: type_ for access, type_ in found.items() if type_ not in ("none", ("none", None))}
 
 
 def says(line: str, words) -> bool:

@@ -423,12 +423,7 @@ MALFORMED = {
     "an iq": (wrapper(forwarded(f"<iq xmlns='jabber:client' from='{JULIET}' type='get' id='x'/>")), "message"),
     "a presence": (wrapper(forwarded(f"<presence xmlns='jabber:client' from='{JULIET}'/>")), "message"),
     "a message and an iq": (wrapper(forwarded(f"{GOOD}<iq xmlns='jabber:client' type='get' id='x'/>")), "message"),
-    "message of the stream's namespace": (
-        wrapper(forwarded(GOOD.replace("jabber:client", "jabber:component:accept"))),
-        "jabber:client|message",
-    ),
     "message of another namespace": (wrapper(forwarded(GOOD.replace("jabber:client", "urn:example:x"))), "jabber:client|message"),
-    "message without namespace": (wrapper(forwarded(GOOD.replace(' xmlns="jabber:client"', ""))), "jabber:client|message"),
     "empty namespace": (wrapper(forwarded(GOOD.replace("jabber:client", ""))), "jabber:client|message"),
     "perm instead": (wrapper("<perm access='message' type='outgoing'/>"), "forwarded"),
 }

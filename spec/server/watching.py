@@ -199,7 +199,7 @@ def told(peer) -> list[tuple]:
 def advertised(peer) -> list[tuple[str, dict]]:
     """The permissions that an entity has been told: (host, {access: type}). Leaves the rest in the inbox.
 
-    IQ permissions are {namespace: type}.
+    IQ permissions are {namespace: type}. What is "none" is left out.
     """
     peer.sync()
     found, rest = [], []
@@ -214,6 +214,10 @@ def advertised(peer) -> list[tuple[str, dict]]:
             access = perm.get("access")
             assert access not in perms, text_of(stanza)
             perms[access] = {n.get("ns"): n.get("type") for n in perm} if access == "iq" else perm.get("type")
+        # Each of them is always there (A1).
+        assert {"roster", "message", "presence"} <= perms.keys(), text_of(stanza)
+        iq = {namespace: type_ for namespace, type_ in perms.pop("iq", {}).items() if type_ != "none"}
+        perms = {access: type_ for access, type_ in perms.items() if type_ != "none"} | ({"iq": iq} if iq else {})
         found.append((stanza.get("from"), perms))
     peer.inbox[:] = rest
     return found

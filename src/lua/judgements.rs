@@ -62,6 +62,9 @@ fn outcome(
     if let Some(stanza) = permit.stanza.and_then(LuaElement::into_table) {
         table.raw_set(&keys.stanza, stanza)?;
     }
+    if let Some(delay) = permit.delay.and_then(LuaElement::into_table) {
+        table.raw_set(&keys.delay, delay)?;
+    }
     let domain = permit.unless_administrator_of;
     for (key, text) in [
         (&keys.to, permit.to.as_deref()),

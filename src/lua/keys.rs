@@ -30,6 +30,7 @@ keys! {
     attributes = "attributes",
     between = "between",
     condition = "condition",
+    delay = "delay",
     from = "from",
     groups = "groups",
     head = "head",
