@@ -431,8 +431,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("content", "text"), MALFORMED.values(), ids=MALFORMED)
 def test_m4_malformed(component, juliet, romeo, content, text):
-    """M4: anything but one `<forwarded>` with one jabber:client `<message>` is `modify/bad-request`, with a text that says what
-    is wrong."""
+    """M4: anything but one `<forwarded>` with one `<message>` is `modify/bad-request`, with a text that says what is wrong."""
     id_ = component.send_message("capulet.lit", content, type_=None)
     assert_refused(component.expect("message", id=id_), "modify", "bad-request", text)
     romeo.expect_nothing("message")
@@ -440,12 +439,46 @@ def test_m4_malformed(component, juliet, romeo, content, text):
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_m4_delay_is_allowed(component, romeo, order):
-    """M4: a `<delay>` before or after the message is allowed."""
+def test_m4_delay_goes_into_the_message(component, romeo, order):
+    """M4: a `<delay>` before or after the message is allowed, and goes into the message."""
     content = DELAY + GOOD if order == "before" else GOOD + DELAY
     component.send_message("capulet.lit", wrapper(forwarded(content)), type_=None)
     got = romeo.expect(is_message_with_body("malformed"))
     assert got.get("from") == JULIET
+    assert [child.get("stamp") for child in got.findall("delay:delay", NS)] == ["2026-01-01T00:00:00Z"]
+    component.expect_nothing("message", type="error")
+
+
+def test_m4_a_message_keeps_its_own_delay(component, romeo):
+    """M4: a `<delay>` beside a message that has one of its own goes nowhere."""
+    own = "<delay xmlns='urn:xmpp:delay' stamp='2025-01-01T00:00:00Z'/>"
+    component.send_message("capulet.lit", wrapper(forwarded(DELAY + GOOD.replace("</message>", f"{own}</message>"))), type_=None)
+    got = romeo.expect(is_message_with_body("malformed"))
+    assert [child.get("stamp") for child in got.findall("delay:delay", NS)] == ["2025-01-01T00:00:00Z"]
+
+
+@pytest.mark.parametrize("xmlns", ["jabber:component:accept", "urn:xmpp:forward:0", None], ids=str)
+def test_m4_the_namespaces_that_clients_send(component, juliet, romeo, xmlns):
+    """M4: the message may be in the namespace of a component's stream, or inherit that of `<forwarded>`; it leaves as
+    jabber:client, with the children that merely inherited. A child named `forwarded` keeps its namespace."""
+    own = f" xmlns='{xmlns}'" if xmlns else ""
+    inner = (
+        f"<message{own} from='{JULIET}' to='{ROMEO}' type='chat'><body>inherited</body>"
+        "<x xmlns='urn:example:x'><body>foreign</body></x>"
+        "<forwarded xmlns='urn:xmpp:forward:0'><body>kept</body></forwarded>"
+        "<active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+    )
+    component.send_message("capulet.lit", wrapper(forwarded(inner)), type_=None)
+    for got in (romeo.expect(is_message_with_body("inherited")), carbon_sent(juliet)):
+        assert got.tag == "{jabber:client}message"
+        assert [child.tag for child in got if "stanza-id" not in child.tag] == [
+            "{jabber:client}body",
+            "{urn:example:x}x",
+            "{urn:xmpp:forward:0}forwarded",
+            "{http://jabber.org/protocol/chatstates}active",
+        ]
+        assert got[1][0].tag == "{urn:example:x}body" and got[2][0].tag == "{urn:xmpp:forward:0}body"
+    assert bodies(archive(juliet)) == ["inherited"]
     component.expect_nothing("message", type="error")
 
 
