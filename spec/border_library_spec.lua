@@ -136,7 +136,7 @@ describe("a value of the wrong type", function ()
 		roster_changes = { takes("before", "table", {}, "nil"), takes("after", "table", {}, "nil") };
 		sees = { takes("occasion", "string", "account") };
 		viewers = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("stanza", "table", presence),
-			takes("among", "table", {}, "nil") };
+			takes("among", "table", {}, "nil"), takes("contacts", "table", {}, "nil") };
 		shown = { takes("ticket", "number", 1), takes("viewers", "table", {}) };
 		unfounded = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("jid", "string", account),
 			takes("present", "table", {}), takes("among", "table", {}, "nil") };

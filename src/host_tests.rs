@@ -250,7 +250,7 @@ fn knows(host: &mut Host, account: &str) -> bool {
     };
     let print =
         || Ok::<_, std::convert::Infallible>(crate::fingerprint::Fingerprinter::new(&from, None).finish());
-    let telling = viewers.tell(matrix, case, None, print).unwrap();
+    let telling = viewers.tell(matrix, case, None, print, |_| false).unwrap();
     telling.is_none_or(|telling| {
         viewers.shown(telling.ticket, &telling.viewers);
         telling.viewers.is_empty()

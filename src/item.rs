@@ -191,7 +191,9 @@ impl ItemEdit {
                     "a <group/> has no name",
                 ));
             }
-            groups.insert(name);
+            if !groups.insert(name) {
+                return Err(wrong("an <item/> may name each group only once"));
+            }
         }
         let edit = Edit::Put {
             subscription,

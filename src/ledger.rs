@@ -73,7 +73,7 @@ impl Ledger {
             deadlines: BTreeSet::new(),
             per_entity: HashMap::new(),
             limit: 10_000,
-            timeout: 120_000,
+            timeout: 90_000,
         }
     }
 

@@ -93,7 +93,7 @@ pub fn read(host: &str, raw: &Raw) -> (Settings, Vec<Problem>) {
             })
     };
     let iq_limit = number("privilege_iq_limit", &raw.iq_limit, 10_000.0, 0.0);
-    let iq_timeout = number("privilege_iq_timeout", &raw.iq_timeout, 120.0, 0.0);
+    let iq_timeout = number("privilege_iq_timeout", &raw.iq_timeout, 90.0, 0.0);
     let probe_rate = number("privilege_probe_rate", &raw.probe_rate, 200.0, 1.0);
     let probe = match &raw.probe {
         Value::Nil => Probe::All,
@@ -144,7 +144,7 @@ mod tests {
     fn p6_q6_the_defaults() {
         let (settings, problems) = read("capulet.lit", &raw());
         assert!(problems.is_empty());
-        assert_eq!((settings.iq_limit, settings.iq_timeout), (10_000, 120_000));
+        assert_eq!((settings.iq_limit, settings.iq_timeout), (10_000, 90_000));
         assert_eq!((settings.probe, settings.probe_rate), (Probe::All, 200.0));
     }
 

@@ -113,13 +113,16 @@ impl Viewers {
     }
 
     /// Who may see a presence and does not know it. `among` leaves out everybody else. `None` where
-    /// there is nothing to do. The fingerprint is only taken where somebody may see the presence.
+    /// there is nothing to do. The fingerprint is only taken where somebody may see the presence. `is_sent` returns
+    /// whether the server itself sends the presence to an entity, as to a contact of the sender: then the entity knows it
+    /// (P5).
     pub fn tell<E>(
         &mut self,
         matrix: &PermissionMatrix,
         case: Case<'_>,
         among: Option<&[Number]>,
         print: impl FnOnce() -> Result<Fingerprint, E>,
+        is_sent: impl Fn(&str) -> bool,
     ) -> Result<Option<Telling>, E> {
         let mut seeing = self.seeing(matrix, case, among).peekable();
         if seeing.peek().is_none() {
@@ -129,7 +132,8 @@ impl Viewers {
         let (mut news, mut informed) = (Vec::new(), Vec::new());
         for viewer in seeing {
             match viewer.memory.borrow().knowledge(print, viewer.host) {
-                Knowledge::News => news.push(viewer.number),
+                Knowledge::News if !is_sent(&viewer.entity) => news.push(viewer.number),
+                Knowledge::News => informed.push(viewer.number),
                 Knowledge::OfOthers => informed.push(viewer.number),
                 Knowledge::Known => {}
             }

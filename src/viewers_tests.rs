@@ -63,7 +63,9 @@ fn tell(
     among: Option<&[Number]>,
 ) -> Option<Telling> {
     let print = || Ok::<_, Infallible>(Fingerprinter::new(case.from, None).finish());
-    viewers.tell(matrix, case, among, print).expect("never fails")
+    viewers
+        .tell(matrix, case, among, print, |_| false)
+        .expect("never fails")
 }
 
 /// Tells and shows; the viewers that were told.
@@ -98,6 +100,27 @@ fn p1_p3_p4_each_viewer_what_it_may_see_and_once() {
         ),
         [all]
     );
+}
+
+#[test]
+fn p5_what_the_server_sends_to_an_entity_as_a_contact_is_known_and_not_told() {
+    let matrix = matrix(&[
+        ("contact.lit", grant(PresenceAccess::ManagedEntity)),
+        ("other.lit", grant(PresenceAccess::ManagedEntity)),
+    ]);
+    let mut viewers = Viewers::default();
+    enter(&mut viewers, &matrix, "contact.lit", &memory());
+    let (other, _) = enter(&mut viewers, &matrix, "other.lit", &memory());
+    let juliet = case(Occasion::Account, "juliet", "juliet@capulet.lit/x");
+    let print = || Ok::<_, Infallible>(Fingerprinter::new(juliet.from, None).finish());
+    let is_contact = |entity: &str| entity == "contact.lit";
+    let telling = viewers
+        .tell(&matrix, juliet, None, print, is_contact)
+        .unwrap()
+        .unwrap();
+    assert_eq!(telling.viewers, [other]);
+    viewers.shown(telling.ticket, &telling.viewers);
+    assert_eq!(told(&mut viewers, &matrix, juliet), []);
 }
 
 #[test]

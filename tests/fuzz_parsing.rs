@@ -352,7 +352,11 @@ fn hold(stanza: &Xml, normaliser: &dyn Normaliser, allowed: &Allowed) -> TestCas
                 .as_deref()
                 .is_none_or(|to| Address::from_normalised(to).is_some())
         );
-        prop_assert!([ns::CLIENT, ns::COMPONENT, ns::FORWARD].iter().any(|xmlns| Xml::is(inner, "message", *xmlns)));
+        prop_assert!(
+            [ns::CLIENT, ns::COMPONENT, ns::FORWARD]
+                .iter()
+                .any(|xmlns| Xml::is(inner, "message", *xmlns))
+        );
         prop_assert_eq!(inner.attr("to").is_some(), permit.to.is_some());
         prop_assert_eq!(
             inner.attr("from").and_then(|from| normaliser.jid(from)),

@@ -16,10 +16,11 @@ return function (core, native, accounts, delivery, id_prefix)
 	local prefix_length = #id_prefix;
 	local sees_accounts, sees_contacts = false, false; -- whether anybody who is connected does
 
-	-- Shows a presence to those who may see it and do not know it; `among` leaves out others. `is_subscribed`, if given,
-	-- is asked last, since a roster may have to be read.
-	local function show(occasion, username, stanza, among, is_subscribed)
-		local viewers, ticket = core:viewers(occasion, username, stanza, among);
+	-- Shows a presence to those who may see it and do not know it; `among` leaves out others. `contacts` is the roster of
+	-- the sender, if the server has it: some of its contacts have the presence from the server. `is_subscribed`, if given, is
+	-- asked last, since a roster may have to be read.
+	local function show(occasion, username, stanza, among, contacts, is_subscribed)
+		local viewers, ticket = core:viewers(occasion, username, stanza, among, contacts);
 		if viewers and (not is_subscribed or is_subscribed(username, jid_bare(stanza.attr.from))) then
 			delivery.broadcast(viewers, stanza);
 			core:shown(ticket, viewers);
@@ -60,16 +61,16 @@ return function (core, native, accounts, delivery, id_prefix)
 		local to = stanza.attr.to;
 		if not to then
 			if sees_accounts and event.origin.username then
-				show("account", event.origin.username, stanza);
+				show("account", event.origin.username, stanza, nil, event.origin.roster);
 			end
 		elseif catch_up.take_answer(stanza) then
 			return true;
 		elseif sees_contacts then
 			local username = jid_split(to);
 			if not host_session.sessions[username] then
-				show("contact", username, stanza, nil, is_subscribed);
+				show("contact", username, stanza, nil, event.origin.roster, is_subscribed);
 			elseif is_subscribed(username, jid_bare(stanza.attr.from)) then
-				show("contact", username, stanza);
+				show("contact", username, stanza, nil, event.origin.roster);
 			end
 		end
 	end

@@ -105,8 +105,9 @@
 ---Returns those who may see a presence and do not know it, and a ticket for `shown`. The list may be empty: then
 ---nobody is to be told, and `shown` is to be called all the same. Returns nil where there is nothing to do. `among`
 ---leaves out others. Whether the account is subscribed to the contact is for the caller to find out (P1, P3 to P5,
----C7).
----@field viewers fun(self, occasion: privilege.Occasion, username: string, stanza: table, among?: integer[]): integer[]?, integer?
+---C7). `contacts` is the roster of the sender, if the server has it: the server itself sends the presence to some of
+---its contacts, and those are not told a second time (P5).
+---@field viewers fun(self, occasion: privilege.Occasion, username: string, stanza: table, among?: integer[], contacts?: table): integer[]?, integer?
 ---Takes in that these have been told the presence of the ticket. Does nothing for an unknown ticket (P4).
 ---@field shown fun(self, ticket: integer, viewers: integer[])
 ---Returns those who believe an account, or a contact of it, available for no reason that holds today, and who have

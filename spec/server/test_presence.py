@@ -724,6 +724,37 @@ def test_p5_not_what_comes_from_the_entity_itself(server):
     contacts.expect_nothing()
 
 
+def directly(peer, from_: str) -> list[tuple]:
+    """The presence that a peer has been sent from a JID, since it was last looked at: (type, show)."""
+    peer.sync()
+    return [
+        (s.get("type"), s.findtext("{*}show"))
+        for s in peer.drain()
+        if local(s) == "presence" and s.get("from") == from_ and s.get("type") != "probe"
+    ]
+
+
+@pytest.mark.parametrize("contact_of", ["account", "contact"])
+def test_p5_an_entity_that_is_a_contact_is_told_once(server, contact_of):
+    """P5: an entity that is itself a contact of an account is sent each presence once, and not once as a contact and once as
+    privileged; an entity that is not a contact is sent it as before."""
+    sender = JULIET if contact_of == "account" else ROMEO
+    server.put_roster_item(sender, "both.lit", subscription="both")
+    friends(server, JULIET, ROMEO)
+    both, account = waiting(server, "both.lit"), waiting(server, "contacts.lit")
+    client = server.client(sender)
+    assert directly(both, client.jid) == [(None, None)]
+    for content, expected in ((show("away"), (None, "away")), (show("dnd"), (None, "dnd"))):
+        client.send_presence(content=content)
+        client.sync()
+        assert directly(both, client.jid) == [expected]
+    directly(account, client.jid)
+    client.close()
+    server.wait_until("return not prosody.full_sessions[j]", j=client.jid)
+    assert directly(both, client.jid) == [("unavailable", None)]
+    assert directly(account, client.jid) == [("unavailable", None)]
+
+
 # P6: asking within bounds
 
 

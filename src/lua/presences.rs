@@ -7,7 +7,7 @@ use mlua::prelude::*;
 
 use super::host::LuaHost;
 use super::keys::Keys;
-use super::rosters::subscribed_to;
+use super::rosters::{is_told_presence, subscribed_to};
 use super::stanza::{LuaElement, owned, string};
 use super::values::{Flag, Natural, Text, Viewer, Viewers};
 use crate::element::Element;
@@ -81,11 +81,19 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
 /// `viewers(occasion, username, stanza, among)`: those who may see a presence and do not know it, and
 /// a ticket for `shown`; nil where there is nothing to do. The presence is an "account"'s broadcast, or
 /// has come to the account from a "contact"; whether the account is subscribed to that contact is for the
-/// caller to find out (P1, P3 to P5, C7). `among` may be a list of viewers to choose from.
+/// caller to find out (P1, P3 to P5, C7). `among` may be a list of viewers to choose from. `contacts` is
+/// the roster of the sender, if the server has it: the server itself sends the presence to those of its contacts that may
+/// see it (P5).
 fn viewers(
     _: &Lua,
     this: &LuaHost,
-    (occasion, username, stanza, among): (Occasion, Text, LuaTable, Option<Viewers>),
+    (occasion, username, stanza, among, contacts): (
+        Occasion,
+        Text,
+        LuaTable,
+        Option<Viewers>,
+        Option<LuaTable>,
+    ),
 ) -> LuaResult<(Option<Vec<Number>>, Option<u64>)> {
     let keys = &this.keys;
     let from = LuaElement::stanza(stanza.clone(), keys)
@@ -98,12 +106,16 @@ fn viewers(
     };
     let among = among.as_ref().map(|Viewers(some)| some.as_slice());
     let Host { matrix, viewers, .. } = &mut *this.host_mut();
-    Ok(
-        match viewers.tell(matrix, case, among, || fingerprint(&stanza, keys))? {
-            None => (None, None),
-            Some(telling) => (Some(telling.viewers), Some(telling.ticket)),
-        },
-    )
+    let print = || fingerprint(&stanza, keys);
+    let is_sent = |entity: &str| {
+        contacts
+            .as_ref()
+            .is_some_and(|contacts| is_told_presence(contacts, entity, keys))
+    };
+    Ok(match viewers.tell(matrix, case, among, print, is_sent)? {
+        None => (None, None),
+        Some(telling) => (Some(telling.viewers), Some(telling.ticket)),
+    })
 }
 
 /// A list of viewers as Lua sees it; nil for nobody.

@@ -219,6 +219,16 @@ pub(super) fn subscribed_to(stored: &LuaTable, keys: &Keys) -> Vec<String> {
     contacts
 }
 
+/// Whether the account with this roster tells a contact its presence.
+pub(super) fn is_told_presence(roster: &LuaTable, jid: &str, keys: &Keys) -> bool {
+    let Ok(LuaValue::Table(item)) = roster.raw_get(jid) else {
+        return false;
+    };
+    string(&item, &keys.subscription)
+        .and_then(|subscription| Subscription::parse(&subscription))
+        .is_some_and(Subscription::includes_from)
+}
+
 /// The item of a contact in a roster that the server has loaded.
 fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Current> {
     match roster.raw_get(jid) {
