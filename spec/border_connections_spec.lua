@@ -29,8 +29,13 @@ end
 -- Whether a set of perms grants anything.
 local function grants_nothing(perms)
 	for _, perm in pairs(perms) do
-		if perm.attr.type ~= "none" or #perm.tags > 0 then
+		if perm.attr.type and perm.attr.type ~= "none" then
 			return false;
+		end
+		for _, namespace in ipairs(perm.tags) do
+			if namespace.attr.type ~= "none" then
+				return false;
+			end
 		end
 	end
 	return true;

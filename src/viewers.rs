@@ -143,8 +143,7 @@ impl Viewers {
         }
         self.last_ticket += 1;
         if self.under_way.len() >= MOST_UNDER_WAY {
-            // Never shown, or told a second time when it comes again.
-            self.under_way.pop_front();
+            self.under_way.pop_front(); // never shown, or told a second time when it comes again
         }
         self.under_way.push_back(UnderWay {
             ticket: self.last_ticket,
@@ -259,8 +258,7 @@ impl Viewers {
             .collect()
     }
 
-    /// Whether the accounts have to be gone through for a viewer: to ask contacts, which is `asking`, or
-    /// because it may believe something that is not so any more.
+    /// Whether the accounts have to be gone through for a viewer: for `asking` contacts, or because it may be wrong.
     pub fn needs_round(&self, matrix: &PermissionMatrix, number: Number, asking: bool) -> bool {
         self.get(number).is_some_and(|viewer| {
             let grant = matrix.grant(&viewer.entity);

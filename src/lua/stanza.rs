@@ -37,7 +37,9 @@ impl LuaElement {
         let attr = sub_table(&table, &keys.attr);
         let own = attr.as_ref().and_then(|attr| match attr.raw_get(&keys.xmlns) {
             Ok(LuaValue::String(text)) => Some(namespace(&text)),
-            _ => None,
+            Ok(LuaValue::Nil) => None,
+            // Something else in the place of a namespace is not a missing one.
+            _ => Some(Cow::Borrowed("")),
         });
         LuaElement {
             table: Some(table),
