@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import time
 
 import pytest
 
@@ -296,6 +297,48 @@ def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
     # Each of them goes once.
     romeo.close(), juliet.close()
     assert sorted(told(entity)) == sorted([(juliet.jid, "unavailable"), (romeo.jid, "unavailable")])
+
+
+ENDLESS_LIST = """
+local usermanager, now = require "core.usermanager", require "util.time".now;
+prosody.spec_users, prosody.spec_is_endless = usermanager.users, true;
+usermanager.users = function (host)
+    local iterate, state, username = prosody.spec_users(host);
+    return function ()
+        if prosody.spec_is_endless then
+            local slice_end = now() + 0.002;
+            repeat until now() > slice_end;
+            return "nobody";
+        end
+        username = iterate(state, username);
+        return username;
+    end
+end
+"""
+
+
+@pytest.mark.parametrize("reloads", (False, True), ids=("no reload", "and a reload"))
+def test_p4_l1_granted_again_while_what_is_left_is_confirmed(server, regrant, reloads):
+    """P4, L1: where a grant narrows and widens again before it is known what the narrow one showed, the entity is told who went
+    meanwhile."""
+    juliet, nurse = server.client(JULIET), server.client(NURSE)
+    entity = waiting(server, ENTITY)
+    server.lua(ENDLESS_LIST)
+    try:
+        regrant(ENTITY, {**ROSTER, "except": ["nurse"]})
+        time.sleep(0.1)
+        nurse.close()
+        regrant(ENTITY, ROSTER)
+        # It is told of those who are online at once.
+        entity.expect("presence", from_=juliet.jid)
+        if reloads:
+            server.reload_module()
+        entity.expect_nothing("presence", from_=NURSE)
+    finally:
+        server.lua("prosody.spec_is_endless = false")
+        settle(server)
+        server.lua("require 'core.usermanager'.users = prosody.spec_users")
+    assert told(entity) == [(NURSE, "unavailable")]
 
 
 @pytest.mark.parametrize("all_go", (True, False), ids=("all have gone", "one has gone"))
