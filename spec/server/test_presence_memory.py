@@ -526,6 +526,23 @@ def test_l1_a_reload_from_the_state_of_the_first_version(server):
         assert told(peer) == [(romeo.jid, None, None, "away")]
 
 
+@pytest.mark.parametrize("entity", (ENTITY, BOT))
+def test_p6_p7_one_that_goes_while_it_is_not_granted_anything(server, regrant, entity):
+    """P6, P7, L1: an entity that is named no more, over a reload too, and goes then is gone: nobody is asked for it when it is
+    granted something again."""
+    stranger = server.component("stranger.lit")
+    friends(server, JULIET, CONTACT)
+    peer = server.client(BOT) if entity == BOT else server.component(ENTITY)
+    settle(server)
+    regrant(entity, None)
+    server.reload_module()
+    peer.close()
+    stranger.drain()
+    regrant(entity, ROSTER)
+    settle(server)
+    assert stranger.drain() == []
+
+
 # P7: stanzas that were never received
 
 
