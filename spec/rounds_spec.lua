@@ -207,10 +207,23 @@ describe("catching up", function ()
 	it("takes those to confirm once, and they are pending until they are confirmed", function ()
 		viewers.add_to_confirm(1);
 		assert.is_true(viewers.is_anybody_left());
-		local taken = viewers.take_confirming();
-		assert.same({ { 1 }, {} }, { taken, viewers.take_confirming() });
-		assert.is_true(viewers.is_pending(1));
-		viewers.confirmed(taken);
+		assert.same({ 1 }, viewers.take_confirming());
+		assert.same({ false, true }, { viewers.is_anybody_left(), viewers.is_pending(1) });
+		viewers.end_confirming();
 		assert.is_false(viewers.is_pending(1));
+		assert.same({}, viewers.take_confirming());
+	end);
+
+	it("does not confirm one that has left, or is told everything again meanwhile", function ()
+		for _, viewer in ipairs({ 1, 2, 3 }) do
+			viewers.add_to_confirm(viewer);
+		end
+		local taken = viewers.take_confirming();
+		viewers.remove(1);
+		viewers.remove(3);
+		viewers.add(3);
+		assert.same({ 2 }, taken);
+		viewers.end_confirming();
+		assert.same({ false, false, true }, { viewers.is_pending(1), viewers.is_pending(2), viewers.is_pending(3) });
 	end);
 end);

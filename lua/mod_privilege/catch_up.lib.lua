@@ -71,7 +71,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 			core:confirm(username, all_accounts.roster_of(username), taken);
 			worker.pause();
 		end
-		viewers.confirmed(taken);
+		viewers.end_confirming();
 	end
 
 	-- A viewer that is told of accounts alone needs no round, unless it was told something before that may not hold any

@@ -46,17 +46,15 @@ end
 -- `by_address` and `by_number` hold the connections: { address =, session =, written_address = the address as it
 -- stands in XML }.
 return function (core, by_address, by_number)
-	-- Sends a finished stanza to the address of an entity. Returns false where the server cannot write it, because
-	-- it holds something of a third party that is nested too deeply.
-	local function deliver(address, text)
+	-- Returns the session of the entity that has an address. A client that has not sent presence has no connection here.
+	local function session_of(address)
 		local connection = by_address[address];
-		-- A client that has not sent presence has no connection here.
-		local session = connection and connection.session or full_sessions[address];
-		if session and takes_text(session) then
-			session.send(text);
-			return true;
-		end
-		local stanza = parse(text);
+		return connection and connection.session or full_sessions[address];
+	end
+
+	-- Sends a stanza to the address of an entity, to a session that does not take text, or nil. Returns false where the
+	-- server cannot write the stanza, because it holds something of a third party that is nested too deeply.
+	local function deliver_stanza(address, session, stanza)
 		if not stanza or not stanzas.is_writable(stanza, true) then
 			return false;
 		elseif session then
@@ -68,6 +66,16 @@ return function (core, by_address, by_number)
 		end
 		-- For a client that is gone the server would keep a message until the next one comes, or return it.
 		return true;
+	end
+
+	-- Sends a finished stanza of the core to the address of an entity.
+	local function deliver(address, text)
+		local session = session_of(address);
+		if session and takes_text(session) then
+			session.send(text);
+		else
+			deliver_stanza(address, session, parse(text));
+		end
 	end
 
 	-- Sends what the core wants sent, a list of { to =, text = } or nil.
@@ -112,13 +120,26 @@ return function (core, by_address, by_number)
 		end
 	end
 
-	-- Sends a stanza of a service to an entity in its wrapper, `frame`. Returns false where the server cannot write it.
+	-- Sends a stanza of a service to an entity in its wrapper, `frame`. Returns false where the server cannot write it. The
+	-- stanza itself is never read from text again: that would lose the empty namespace of an element.
 	local function deliver_wrapped(frame, stanza)
-		local text = stanzas.text_of(stanzas.with_attributes(stanza, frame.attributes));
+		local session = session_of(frame.to);
+		local wrapped = stanzas.with_attributes(stanza, frame.attributes);
 		local error_tag = stanza.attr.type == "error" and stanza:get_child("error");
-		-- A part of the stanza can be written if the whole can.
-		return text ~= nil and deliver(frame.to, frame.head..text..frame.between
-			..(error_tag and stanzas.text_of(error_tag) or "")..frame.tail);
+		if session and takes_text(session) then
+			local text = stanzas.text_of(wrapped);
+			if text then
+				-- A part of the stanza can be written if the whole can.
+				session.send(frame.head..text..frame.between..(error_tag and stanzas.text_of(error_tag) or "")..frame.tail);
+			end
+			return text ~= nil;
+		end
+		local outer = parse(frame.head..frame.between..frame.tail);
+		outer.tags[1].tags[1]:add_direct_child(wrapped);
+		if error_tag then
+			outer:add_direct_child(error_tag);
+		end
+		return deliver_stanza(frame.to, session, outer);
 	end
 
 	return {

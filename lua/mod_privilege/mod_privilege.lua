@@ -39,7 +39,7 @@ local accounts = module:require "accounts";
 local verdicts = module:require "verdicts"(core, accounts, relay);
 local connections = module:require "connections"(core, saved.connections or {});
 local delivery = connections.delivery;
-local entity_hosts = module:require "entity_hosts"(connections);
+local entity_hosts = module:require "entity_hosts"(connections, saved.connections or {});
 local presences = module:require "presences"(core, native, accounts, delivery, id_prefix);
 connections.listen(presences);
 local pushes = module:require "pushes"(core, accounts, delivery);

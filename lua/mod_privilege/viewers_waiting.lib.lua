@@ -14,12 +14,12 @@ end
 
 -- `on_done` is called with each viewer that has been told everything.
 return function (on_done)
-	local newcomers, greeted, waiting, confirming; -- lists of viewers
+	local newcomers, greeted, waiting, confirming, taken; -- lists of viewers
 	local pending; -- viewer to true, until it has been told everything
 	local served_from, served_before; -- viewer to the first step that it was served in: in this round, in the round before
 
 	local function clear()
-		newcomers, greeted, waiting, confirming = {}, {}, {}, {};
+		newcomers, greeted, waiting, confirming, taken = {}, {}, {}, {}, {};
 		pending, served_from, served_before = {}, {}, {};
 	end
 	clear();
@@ -47,6 +47,7 @@ return function (on_done)
 		pending[viewer], served_from[viewer], served_before[viewer] = nil, nil, nil;
 		without(newcomers, viewer);
 		without(confirming, viewer);
+		without(taken, viewer);
 		without(greeted, viewer);
 		without(waiting, viewer);
 	end
@@ -88,17 +89,19 @@ return function (on_done)
 
 	--- Confirming
 
-	-- Returns the viewers to confirm, and forgets that they wait for it.
+	-- Returns the viewers to confirm, and forgets that they wait for it. The list shrinks when one goes, or has to be told
+	-- everything: what is found out for a narrower grant does not hold for it any more.
 	function viewers.take_confirming()
-		local taken = confirming;
-		confirming = {};
+		taken, confirming = confirming, {};
 		return taken;
 	end
 
-	function viewers.confirmed(taken)
+	-- Those that were taken are confirmed.
+	function viewers.end_confirming()
 		for _, viewer in ipairs(taken) do
 			pending[viewer] = nil;
 		end
+		taken = {};
 	end
 
 	--- Rounds

@@ -1018,6 +1018,23 @@ def test_q4_an_account_as_the_entity(bots_server):
     other.expect_nothing(lambda s: local(s) in ("iq", "message"))
 
 
+def test_q4_an_account_as_the_entity_gets_the_answer_as_it_was(bots_server):
+    """Q4: the answer comes to a client as it was sent, elements without a namespace and attributes with one included."""
+    server = bots_server
+    bot, gateway = server.client(BOT), server.component(GATEWAY)
+    for type_, more in (("result", ""), ("error", "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>")):
+        content = (
+            "<x xmlns='urn:example:echo' xmlns:o='urn:example:other' o:c='3' xml:lang='fr'>mixed<o:y/>text"
+            f"<z xmlns='' a='1'><w/></z><c xmlns='jabber:client'/></x>{more}"
+        )
+        id_ = send_privileged_iq(bot, "get", JULIET, echo(type_), to=GATEWAY)
+        request = gateway.expect(is_request(type_))
+        gateway.send_iq(type_, request.get("from"), content, id=request.get("id"))
+        got = assert_wrapped(bot.expect("iq", id=id_), account=JULIET, entity=bot.jid, id=id_, type_=type_)
+        sent = ET.fromstring(f"<iq xmlns='jabber:client'>{content}</iq>")
+        assert [canonical(child) for child in got] == [canonical(child) for child in sent]
+
+
 def test_q6_an_account_as_the_entity_goes(bots_server):
     """Q6: the requests of a resource are forgotten with it; another resource gets none of its answers."""
     server = bots_server

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import time
 
 import pytest
 
@@ -298,6 +299,48 @@ def test_p4_who_went_while_the_grant_was_narrower(server, grant, narrow):
     assert sorted(told(entity)) == sorted([(juliet.jid, "unavailable"), (romeo.jid, "unavailable")])
 
 
+ENDLESS_LIST = """
+local usermanager, now = require "core.usermanager", require "util.time".now;
+prosody.spec_users, prosody.spec_is_endless = usermanager.users, true;
+usermanager.users = function (host)
+    local iterate, state, username = prosody.spec_users(host);
+    return function ()
+        if prosody.spec_is_endless then
+            local slice_end = now() + 0.002;
+            repeat until now() > slice_end;
+            return "nobody";
+        end
+        username = iterate(state, username);
+        return username;
+    end
+end
+"""
+
+
+@pytest.mark.parametrize("reloads", (False, True), ids=("no reload", "and a reload"))
+def test_p4_l1_granted_again_while_what_is_left_is_confirmed(server, regrant, reloads):
+    """P4, L1: where a grant narrows and widens again before it is known what the narrow one showed, the entity is told who went
+    meanwhile."""
+    juliet, nurse = server.client(JULIET), server.client(NURSE)
+    entity = waiting(server, ENTITY)
+    server.lua(ENDLESS_LIST)
+    try:
+        regrant(ENTITY, {**ROSTER, "except": ["nurse"]})
+        time.sleep(0.1)
+        nurse.close()
+        regrant(ENTITY, ROSTER)
+        # It is told of those who are online at once.
+        entity.expect("presence", from_=juliet.jid)
+        if reloads:
+            server.reload_module()
+        entity.expect_nothing("presence", from_=NURSE)
+    finally:
+        server.lua("prosody.spec_is_endless = false")
+        settle(server)
+        server.lua("require 'core.usermanager'.users = prosody.spec_users")
+    assert told(entity) == [(NURSE, "unavailable")]
+
+
 @pytest.mark.parametrize("all_go", (True, False), ids=("all have gone", "one has gone"))
 def test_p4_an_account_and_a_contact_that_went_offline_meanwhile(server, grant, all_go):
     """P4: that holds for an account and a contact that went offline meanwhile, where nobody is left to ask."""
@@ -481,6 +524,23 @@ def test_l1_a_reload_from_the_state_of_the_first_version(server):
     romeo.sync()
     for peer in (entity, second):
         assert told(peer) == [(romeo.jid, None, None, "away")]
+
+
+@pytest.mark.parametrize("entity", (ENTITY, BOT))
+def test_p6_p7_one_that_goes_while_it_is_not_granted_anything(server, regrant, entity):
+    """P6, P7, L1: an entity that is named no more, over a reload too, and goes then is gone: nobody is asked for it when it is
+    granted something again."""
+    stranger = server.component("stranger.lit")
+    friends(server, JULIET, CONTACT)
+    peer = server.client(BOT) if entity == BOT else server.component(ENTITY)
+    settle(server)
+    regrant(entity, None)
+    server.reload_module()
+    peer.close()
+    stranger.drain()
+    regrant(entity, ROSTER)
+    settle(server)
+    assert stranger.drain() == []
 
 
 # P7: stanzas that were never received
