@@ -209,7 +209,7 @@ impl Memory {
             .is_some_and(|notes| notes.asked.contains(&fingerprint::hash(contact)))
     }
 
-    /// Notes that a contact has been asked.
+    /// Notes that a contact has been asked for its presence.
     pub fn note_asked(&mut self, contact: &str, host: Host) {
         if let Some(notes) = self.hosts.get_mut(host.0) {
             notes.asked.insert(fingerprint::hash(contact));

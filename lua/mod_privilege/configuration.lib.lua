@@ -4,7 +4,7 @@ local function set_status(entities, problems)
 	if problems > 0 then
 		module:set_status("warn", ("%d problem(s) in privileged_entities or other options, see the log"):format(problems), true);
 	else
-		module:set_status("info", ("%d privileged entities"):format(entities), true);
+		module:set_status("info", ("%d privileged %s"):format(entities, entities == 1 and "entity" or "entities"), true);
 	end
 end
 

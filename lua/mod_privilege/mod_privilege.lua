@@ -134,8 +134,8 @@ end
 -- An account is deleted step by step:
 --   1000  nothing counts the account as existing any more;
 --    400  its roster can still be read: entities are told that its contacts are gone;
---    200  its sessions close, and ours with them. The answer to the request that deletes it still leaves;
---      0  its requests in flight are given up, and an entity that was this account is warned about;
+--    200  its sessions close, and those that we act with. Their order does not matter;
+--      0  its requests in flight are given up, and the log warns of an entity that was this account;
 --  -1000  its roster leaves the server's cache, where mod_roster has put it.
 module:hook_global("user-deleted", accounts.forget, priority.account_is_gone);
 module:hook_global("user-deleted", pushes.account_gone, priority.roster_is_there);

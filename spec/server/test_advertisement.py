@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+import slix
 
 from harness import PRIVILEGES, Prosody
 from wire import NS, body, error_of, local, message_from, namespace, text_of
@@ -308,3 +312,29 @@ def test_a1_a_component_may_be_told_by_the_host_it_is_no_part_of(start_server):
     roster = "<query xmlns='jabber:iq:roster'/>"
     assert stranger.iq("get", "romeo@montague.lit", roster).get("type") == "result"
     assert error_of(stranger.iq("get", "juliet@capulet.lit", roster))[:2] == ("auth", "forbidden")
+
+
+# A real client library
+
+
+async def test_a1_c6_slixmpp_sees_what_is_revoked(start_server):
+    """A1, C6: slixmpp merges what it is told, so a revocation on reload is seen by its own `granted_privileges`."""
+    grant = {"roster": "both", "message": "outgoing", "presence": "roster", "iq": {"urn:example:a": "both", "urn:example:b": "get"}}
+    server = start_server(privileged_entities={"capulet.lit": {ENTITY: grant}})
+    async with slix.component(server, ENTITY) as component:
+        told = asyncio.Queue()
+        component.add_event_handler("privileges_advertised", told.put_nowait)
+
+        async def granted(grants: dict) -> tuple:
+            server.reconfigure(privileged_entities={"capulet.lit": grants})
+            await asyncio.wait_for(told.get(), 5)
+            found = component.plugin["xep_0356"].granted_privileges["capulet.lit"]
+            return (found.roster, found.message, found.presence, dict(found.iq))
+
+        assert await granted({ENTITY: {"roster": "get", "iq": {"urn:example:b": "get"}}}) == (
+            "get", "none", "none", {"urn:example:a": "none", "urn:example:b": "get"},
+        )
+        assert await granted({}) == ("none", "none", "none", {"urn:example:a": "none", "urn:example:b": "none"})
+        assert await granted({ENTITY: {"message": "outgoing"}}) == (
+            "none", "outgoing", "none", {"urn:example:a": "none", "urn:example:b": "none"},
+        )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the rules of ARCHITECTURE.md, section "Rules", that a program can check. Names each line that breaks one."""
+"""Checks the rules of ARCHITECTURE.md, section "Rules that hold everywhere", that a program can check. Names each line that breaks one."""
 
 import re
 import sys
