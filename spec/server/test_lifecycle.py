@@ -127,10 +127,12 @@ def test_a4_told_on_initial_presence(server):
 
 
 def test_a4_who_is_granted_nothing_is_told_nothing(server):
-    """A4: accounts that are named nowhere or with nothing get nothing, and so does the same name on another host."""
+    """A4: accounts that are named nowhere get nothing, and so does the same name on another host. A1: one that is named with
+    nothing is told so."""
     server.add_account("bot@mantua.lit")
     for account in (JULIET, "refused@capulet.lit", LADY, "bot@mantua.lit"):
         client = server.client(account)
+        assert advertised(client) == ([("capulet.lit", {})] if account == "refused@capulet.lit" else []), account
         assert client.drain() == [], account
         assert may(server, client, server.client(JULIET)) <= ({"get", "set"} if account == JULIET else set())
     server.delete_account("bot@mantua.lit")
@@ -358,7 +360,10 @@ def test_c6_full_revocation_is_told(server, regrant, how):
         (message,) = entity.drain()
         assert (local(message), message.get("from"), message.get("to")) == ("message", "capulet.lit", entity.jid)
         (privilege,) = message
-        assert privilege.tag == "{urn:xmpp:privilege:2}privilege" and len(privilege) == 0 and not privilege.attrib
+        assert privilege.tag == "{urn:xmpp:privilege:2}privilege" and not privilege.attrib
+        accesses = {perm.get("access"): perm.get("type") for perm in privilege if perm.get("access") != "iq"}
+        assert accesses == {"roster": "none", "message": "none", "presence": "none"}
+        assert {namespace.get("type") for perm in privilege for namespace in perm} <= {"none"}
         assert may(server, entity, nurse) == set()
         entity.drain()
     juliet.send_presence(content="<show>away</show>")
