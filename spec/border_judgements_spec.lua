@@ -168,27 +168,23 @@ describe("an answer to a privileged IQ", function ()
 		local core = granting();
 		local id = send_iq(core);
 		local answer = st.iq({ type = "result", id = id, from = account, to = account }):tag("query", { xmlns = "urn:x" }):reset();
-		local frame = core:answer("result", id, account, account);
-		assert.same({ to = entity, from = account, id = "o" }, { to = frame.to, from = frame.from, id = frame.id });
-		assert.same({ id = "i", from = account, to = account, xmlns = "jabber:client" }, frame.attributes);
-		for name, value in pairs(frame.attributes) do
-			answer.attr[name] = value;
-		end
-		local iq = xml_parse(frame.head..tostring(answer)..frame.between..frame.tail);
+		local reply = core:answer(id, account, account);
+		assert.same({ to = entity, from = account, id = "o", inner_id = "i" }, reply);
+		answer.attr.id, answer.attr.xmlns = reply.inner_id, "jabber:client";
+		local iq = xml_parse(core:wrap(reply, "result", tostring(answer), ""));
 		assert.same({ type = "result", id = "o", from = account, to = entity }, iq.attr);
 		local inner = iq:get_child("privilege", "urn:xmpp:privilege:2"):get_child("forwarded", "urn:xmpp:forward:0"):get_child("iq", "jabber:client");
 		assert.same({ "i", "result", account, account }, { inner.attr.id, inner.attr.type, inner.attr.from, inner.attr.to });
 		assert.truthy(inner:get_child("query", "urn:x"));
-		assert.is_nil(core:answer("result", id, account, account));
+		assert.is_nil(core:answer(id, account, account));
 	end);
 
 	it("has room for an error beside the wrapper", function ()
 		local core = granting();
-		local frame = core:answer("error", send_iq(core), nil, account);
 		-- An answer without an address is the account's own.
-		assert.equal(account, frame.attributes.from);
-		local iq = xml_parse(frame.head.."<iq xmlns='jabber:client'/>"..frame.between.."<error type='cancel'><gone xmlns='"
-			.."urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"..frame.tail);
+		local reply = core:answer(send_iq(core), nil, account);
+		local iq = xml_parse(core:wrap(reply, "error", "<iq xmlns='jabber:client'/>", "<error type='cancel'><gone xmlns='"
+			.."urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"));
 		assert.same({ "error", "cancel", "gone" }, { iq.attr.type, (iq:get_error()), (select(2, iq:get_error())) });
 	end);
 
@@ -196,32 +192,31 @@ describe("an answer to a privileged IQ", function ()
 		local core = granting();
 		local id = send_iq(core);
 		for _, forged in ipairs({ "mallory@montague.lit", account.."/balcony", host, "" }) do
-			assert.is_nil(core:answer("result", id, forged, account));
+			assert.is_nil(core:answer(id, forged, account));
 		end
-		assert.is_nil(core:answer("result", id, account, "romeo@"..host));
+		assert.is_nil(core:answer(id, account, "romeo@"..host));
 		for _, other in ipairs({ "x-1", "t-", "t-01", "t-+1", "t- 1", "t-1 ", "T-1", "t-ffffffffffffffffffff", "" }) do
-			assert.is_nil(core:answer("result", other, account, account));
+			assert.is_nil(core:answer(other, account, account));
 		end
 		assert.is_true(border.takes_answer(core, id));
 	end);
 
 	it("may be replaced by an error, where it cannot be relayed", function ()
 		local core = granting();
-		local frame = core:answer("result", send_iq(core), account, account);
+		local frame = core:answer(send_iq(core), account, account);
 		local text = core:unrelayable(frame);
 		assert.equal("wait internal-server-error", only_error_in({ { to = frame.to, text = text } }));
 	end);
 
 	it("may have messages ahead of it", function ()
 		local core = granting();
-		local frame = core:ahead(account, entity);
-		assert.same({ to = account, xmlns = "jabber:client" }, frame.attributes);
-		assert.equal(entity, frame.to);
-		local message = xml_parse(frame.head..frame.between..frame.tail);
+		local reply = core:ahead(account, entity);
+		assert.same({ to = entity, from = account, id = reply.id }, reply);
+		local message = xml_parse(core:wrap(reply, nil, "", ""));
 		assert.same({ "message", entity, account, nil }, { message.name, message.attr.to, message.attr.from, message.attr.type });
 		assert.truthy(message:get_child("privilege", "urn:xmpp:privilege:2"):get_child("forwarded", "urn:xmpp:forward:0"));
-		local other = xml_parse(core:ahead(account, entity).head..frame.between..frame.tail);
-		assert.not_equal(message.attr.id, other.attr.id);
+		assert.equal(reply.id, message.attr.id);
+		assert.not_equal(reply.id, core:ahead(account, entity).id);
 		assert.truthy(message.attr.id:find("^t%-"));
 	end);
 end);

@@ -120,9 +120,10 @@ describe("a value of the wrong type", function ()
 		roster = { takes("session", "table", origin), takes("stanza", "table", border.roster_get()) };
 		is_in_flight = { takes("permit", "table", { id = "t-1" }) };
 		decline = { takes("permit", "table", { kind = "iq" }), takes("why", "string", "failed") };
-		answer = { takes("kind", "string", "result"), takes("id", "string", "t-1"), takes("from", "string", account, "nil"),
-			takes("to", "string", account) };
-		unrelayable = { takes("answer", "table", frame) };
+		answer = { takes("id", "string", "t-1"), takes("from", "string", account, "nil"), takes("to", "string", account) };
+		wrap = { takes("reply", "table", frame), takes("kind", "string", "result", "nil"), takes("inner", "string", "<iq/>"),
+			takes("error", "string", "") };
+		unrelayable = { takes("reply", "table", frame) };
 		ahead = { takes("account", "string", account), takes("to", "string", entity) };
 		roster_result = { takes("account", "string", account), takes("stanza", "table", border.roster_get()), takes("roster", "table", {}) };
 		plan_roster_set = { takes("account", "string", account), takes("stanza", "table", border.roster_set({ jid = "a@b" })),

@@ -79,20 +79,20 @@ describe("what an instance saves", function ()
 		for i, to in ipairs({ "romeo@montague.lit", false, "pubsub.montague.lit" }) do
 			ids[i] = send_iq(before, i * 100, to or nil, "inner-"..i);
 		end
-		assert.equal("inner-2", before:answer("result", ids[2], account, account).attributes.id);
+		assert.equal("inner-2", before:answer(ids[2], account, account).inner_id);
 
 		local after = open(everything, { iq_timeout = 1 });
 		after:restore(plain(before:save()));
 		-- The one before has handed them over for good, so an answer is never given by both.
 		assert.is_false(before:is_waiting());
-		assert.is_nil(before:answer("result", ids[1], "romeo@montague.lit", account));
+		assert.is_nil(before:answer(ids[1], "romeo@montague.lit", account));
 
 		-- Nobody else can answer now either, and each only once.
-		assert.is_nil(after:answer("result", ids[1], "mallory@montague.lit", account));
-		assert.is_nil(after:answer("result", ids[2], account, account));
-		local frame = after:answer("result", ids[1], "romeo@montague.lit", account);
-		assert.same({ entity, account, "o", "inner-1" }, { frame.to, frame.from, frame.id, frame.attributes.id });
-		assert.is_nil(after:answer("result", ids[1], "romeo@montague.lit", account));
+		assert.is_nil(after:answer(ids[1], "mallory@montague.lit", account));
+		assert.is_nil(after:answer(ids[2], account, account));
+		local frame = after:answer(ids[1], "romeo@montague.lit", account);
+		assert.same({ entity, account, "o", "inner-1" }, { frame.to, frame.from, frame.id, frame.inner_id });
+		assert.is_nil(after:answer(ids[1], "romeo@montague.lit", account));
 		-- An id is never given twice.
 		local fresh = send_iq(after, 1);
 		for _, id in ipairs(ids) do

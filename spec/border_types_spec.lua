@@ -69,13 +69,8 @@ describe("the description of the border", function ()
 		fits("privilege.Permit", (core:iq(border.origin, border.privileged_iq(), 1)));
 		fits("privilege.Permit", (core:roster(border.origin, border.roster_get())));
 		fits("privilege.Denial", (select(2, core:message(border.origin, st.message()))));
-		fits("privilege.Frame", core:ahead(border.account, border.entity));
-		local answer = core:answer("result", "t-1", border.account, border.account);
-		for name in pairs(methods.fields_of("privilege.Frame")) do
-			assert.is_not_nil(answer[name], name);
-			answer[name] = nil;
-		end
-		fits("privilege.Answer", answer);
+		fits("privilege.Reply", core:ahead(border.account, border.entity));
+		fits("privilege.Reply", core:answer("t-1", border.account, border.account));
 		fits("privilege.RosterChange", core:plan_roster_set(border.account, border.roster_set({ jid = "a@b" }), {})[1]);
 		local item = { subscription = "none" };
 		local change = { jid = "romeo@"..border.host, subscription = "to" };

@@ -77,10 +77,10 @@ describe("the saved state of version 0.1.0", function ()
 		core:restore(read.core);
 		core:configure({ entities = border.everything });
 
-		local frame = core:answer("result", "t-a", "romeo@montague.lit", account);
-		assert.same({ entity, account, "outer-a", "inner-a" }, { frame.to, frame.from, frame.id, frame.attributes.id });
+		local frame = core:answer("t-a", "romeo@montague.lit", account);
+		assert.same({ entity, account, "outer-a", "inner-a" }, { frame.to, frame.from, frame.id, frame.inner_id });
 		-- The one without a recipient has gone to the account's own server.
-		assert.is_nil(core:answer("result", "t-3", "romeo@montague.lit", account));
+		assert.is_nil(core:answer("t-3", "romeo@montague.lit", account));
 		assert.is_nil(core:tick(4999));
 		local outbox = core:tick(5000);
 		assert.equal(1, #outbox);
@@ -91,7 +91,7 @@ describe("the saved state of version 0.1.0", function ()
 		read = saved_state.read(saved());
 		core = border.native.open(border.options());
 		core:restore(read.core);
-		assert.equal("inner-3", core:answer("error", "t-3", account, account).attributes.id);
+		assert.equal("inner-3", core:answer("t-3", account, account).inner_id);
 	end);
 
 	it("keeps its connections", function ()

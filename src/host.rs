@@ -13,7 +13,7 @@ use crate::memory::Todo;
 use crate::permission::PresenceAccess;
 use crate::settings::Settings;
 use crate::viewers::{Number, SharedMemory, Viewers};
-use crate::wire::iq::{Frame, Reply};
+use crate::wire::iq::Reply;
 use crate::wire::{self, roster::IqHead};
 
 /// One granting host.
@@ -85,15 +85,6 @@ pub struct Earlier {
     pub has_memory: bool,
     /// Whether everything that the earlier instance told has been noted in that memory. Version 0.1.0 noted nothing.
     pub is_noted: bool,
-}
-
-/// An answer on its way back to the entity.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Relay {
-    /// The request that is answered.
-    pub request: Entry,
-    /// The wrapper of the answer.
-    pub frame: Frame,
 }
 
 impl Host {
@@ -240,15 +231,12 @@ impl Host {
         decline::denial(self.matrix.host(), kind, why)
     }
 
-    /// Takes an IQ of the type `kind`, "result" or "error", whose id has our prefix (Q5). Returns what becomes of it;
-    /// `None` where it ends here, because it is forged, late or repeated.
-    pub fn answer(&mut self, kind: &str, id: &str, from: Option<&str>, to: &str) -> Option<Relay> {
+    /// Takes an IQ of type result or error whose id has our prefix (Q5). Returns the request that it answers; `None` where
+    /// it ends here, because it is forged, late or repeated.
+    pub fn answer(&mut self, id: &str, from: Option<&str>, to: &str) -> Option<Entry> {
         match self.ledger.answer(id, from, to) {
             Answer::NotOurs | Answer::Stray => None,
-            Answer::To(request) => Some(Relay {
-                frame: wire::iq::answer(kind, &request),
-                request: *request,
-            }),
+            Answer::To(request) => Some(*request),
         }
     }
 

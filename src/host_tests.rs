@@ -85,8 +85,8 @@ fn open(host: &mut Host, reply_to: &str) -> String {
     host.ledger.open(0, request(reply_to, JULIET)).unwrap()
 }
 
-fn answer(host: &mut Host, id: &str) -> Option<Relay> {
-    host.answer("result", id, Some(JULIET), JULIET)
+fn answer(host: &mut Host, id: &str) -> Option<Entry> {
+    host.answer(id, Some(JULIET), JULIET)
 }
 
 fn read(outgoing: &Outgoing) -> Element {
@@ -340,16 +340,11 @@ fn l7_q6_requests_are_given_up_with_their_account_and_their_time() {
 }
 
 #[test]
-fn q5_an_answer_comes_once_in_its_wrapper() {
+fn q5_an_answer_comes_once() {
     let mut host = host(&[(GATEWAY, of_iqs())]);
     let id = open(&mut host, GATEWAY);
-    assert_eq!(
-        host.answer("result", &id, Some("mallory@montague.lit"), JULIET),
-        None
-    );
-    let relay = answer(&mut host, &id).unwrap();
-    assert_eq!(relay.request, request(GATEWAY, JULIET));
-    assert_eq!(relay.frame, wire::iq::answer("result", &relay.request));
+    assert_eq!(host.answer(&id, Some("mallory@montague.lit"), JULIET), None);
+    assert_eq!(answer(&mut host, &id), Some(request(GATEWAY, JULIET)));
     assert_eq!(answer(&mut host, &id), None);
     // No id that is made for another purpose is one of a request.
     open(&mut host, GATEWAY);
@@ -908,12 +903,12 @@ impl Pair {
         }
         let request = self.twin.requests.remove(which % self.twin.requests.len());
         let (id, account) = (&request.id, &request.account);
-        let relay = self.host.answer("result", id, Some(account), account).unwrap();
+        let found = self.host.answer(id, Some(account), account).unwrap();
         assert_eq!(
-            (relay.request.reply_to.as_str(), relay.request.outer_id.as_str()),
+            (found.reply_to.as_str(), found.outer_id.as_str()),
             (request.reply_to, request.outer_id.as_str())
         );
-        assert_eq!(self.host.answer("result", id, Some(account), account), None);
+        assert_eq!(self.host.answer(id, Some(account), account), None);
     }
 
     fn step(&mut self, step: &Step) {

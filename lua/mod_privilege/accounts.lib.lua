@@ -34,13 +34,18 @@ local lookups = module:require "lookups"(host, ask, time_now, module._log);
 -- Returns the roster of an account of this server, the table that the server itself uses; nil where it cannot be
 -- read at once.
 local function roster_of(username, of_host)
+	local session = hosts[of_host];
+	local user = session and session.sessions and session.sessions[username];
+	local in_use = user and user.roster;
+	if in_use and not (in_use[false] and in_use[false].broken) then
+		return in_use; -- as the server would find it, and without the cost of asking at once
+	end
 	local asked, roster, problem = at_once(load_roster, username, of_host);
 	if asked and not problem and not (roster[false] and roster[false].broken) then
 		return roster;
 	end
 	-- The server keeps a roster that it could not read in its cache, as broken. A client that logs in would find
 	-- no contacts there, and could save none.
-	local session = hosts[of_host];
 	if session and session.roster_cache and not session.sessions[username] then
 		session.roster_cache:set(username.."@"..of_host, nil);
 	end

@@ -25,6 +25,8 @@ return function (roster_of, role_of)
 		end;
 	};
 
+	local function nothing() end
+
 	-- Returns a session that looks to handlers like one of the account's. Each stanza gets its own, since handlers
 	-- write to it. `send` is called with every stanza that the server sends back during the handling.
 	local function acting_session(username, bare_jid, send)
@@ -35,7 +37,7 @@ return function (roster_of, role_of)
 			full_jid = bare_jid;
 			send = send;
 			log = module._log;
-			close = function () end; -- some handlers put their own in its place
+			close = nothing; -- some handlers put their own in its place
 			privileged_acting = true; -- the core gives no privilege to what comes from here
 		}, session_mt);
 	end

@@ -124,18 +124,19 @@ return function (core, by_address, by_number)
 	-- stanza itself is never read from text again: that would lose the empty namespace of an element.
 	local function deliver_wrapped(frame, stanza)
 		local session = session_of(frame.to);
-		local wrapped = stanzas.with_attributes(stanza, frame.attributes);
-		local error_tag = stanza.attr.type == "error" and stanza:get_child("error");
+		local inside = stanzas.inside(stanza, frame);
+		local kind = stanza.name == "iq" and stanza.attr.type or nil;
+		local error_tag = kind == "error" and stanza:get_child("error") or nil;
 		if session and takes_text(session) then
-			local text = stanzas.text_of(wrapped);
+			local text = stanzas.text_of(inside);
 			if text then
 				-- A part of the stanza can be written if the whole can.
-				session.send(frame.head..text..frame.between..(error_tag and stanzas.text_of(error_tag) or "")..frame.tail);
+				session.send(core:wrap(frame, kind, text, error_tag and stanzas.text_of(error_tag) or ""));
 			end
 			return text ~= nil;
 		end
-		local outer = parse(frame.head..frame.between..frame.tail);
-		outer.tags[1].tags[1]:add_direct_child(wrapped);
+		local outer = parse(core:wrap(frame, kind, "", ""));
+		outer.tags[1].tags[1]:add_direct_child(inside);
 		if error_tag then
 			outer:add_direct_child(error_tag);
 		end

@@ -23,7 +23,7 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 
 	-- Handles an IQ of type result or error under our prefix. One that is late or forged ends here.
 	local function take_answer(answer, account)
-		local frame = core:answer(answer.attr.type, answer.attr.id, answer.attr.from, account);
+		local frame = core:answer(answer.attr.id, answer.attr.from, account);
 		-- How deeply the answer is nested is the service's choice (Q7).
 		if frame and not delivery.deliver_wrapped(frame, answer) then
 			delivery.deliver(frame.to, core:unrelayable(frame));

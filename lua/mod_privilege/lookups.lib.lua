@@ -111,9 +111,12 @@ return function (this_host, ask, clock, log)
 	-- judge again what it judged before.
 	local function find(username)
 		local there = exists(username);
-		local lookup = lookups[username.."@"..this_host];
-		if there ~= nil or not lookup or not async.ready() then
+		if there ~= nil then
 			return there, false;
+		end
+		local lookup = lookups[username.."@"..this_host];
+		if not lookup or not async.ready() then
+			return nil, false;
 		end
 		local wait, done = async.waiter();
 		lookup.callbacks[#lookup.callbacks + 1] = function () done(); end;

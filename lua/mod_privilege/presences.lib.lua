@@ -41,6 +41,10 @@ return function (core, native, accounts, delivery, id_prefix)
 
 	-- Returns whether an account is subscribed to a contact, by its roster.
 	local function is_subscribed(username, contact)
+		local user = host_session.sessions[username];
+		if user and user.roster then
+			return sees_presence_of(user.roster[contact]);
+		end
 		-- The roster of an account that is gone is empty. Where the lookup takes time, the account exists.
 		local roster = accounts.exists(username) ~= false and accounts.roster_of(username, host);
 		return roster and sees_presence_of(roster[contact]) or false;

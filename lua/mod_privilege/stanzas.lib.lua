@@ -1,4 +1,5 @@
--- Small changes to stanzas. The sender of a payload chooses how deeply it is nested, so nothing here is recursive.
+-- Small changes to stanzas. The sender of a payload chooses how deeply it is nested, so nothing here follows it down by
+-- recursion without a bound.
 
 local st = require "util.stanza";
 
@@ -15,6 +16,22 @@ local function with_attributes(stanza, changes)
 	for name, value in pairs(changes) do
 		copy.attr[name] = value;
 	end
+	return copy;
+end
+
+-- Returns a stanza of a service as it stands in the wrapper of `frame`, see `answer` of the core: to the account, and an
+-- answer with the id that the entity gave its request.
+local function inside(stanza, frame)
+	local copy = setmetatable({ name = stanza.name, attr = {}, tags = stanza.tags }, getmetatable(stanza));
+	for i = 1, #stanza do
+		copy[i] = stanza[i];
+	end
+	local attr = copy.attr;
+	for name, value in pairs(stanza.attr) do
+		attr[name] = value;
+	end
+	attr.id, attr.from, attr.to = frame.inner_id or attr.id, attr.from or frame.from, frame.from;
+	attr.xmlns = "jabber:client";
 	return copy;
 end
 
@@ -46,19 +63,14 @@ local function text_of(stanza)
 end
 
 -- Elements nested no deeper than this can be written, copied and stored in every version of Lua.
-local certain_depth = 1000;
+local certain_depth = 100;
 
-local function is_deep(stanza)
-	local elements, depths, n = { stanza }, { 1 }, 1;
-	while n > 0 do
-		local tags, depth = elements[n].tags, depths[n];
-		elements[n], n = nil, n - 1;
-		if depth > certain_depth then
+-- Returns whether an element at a depth, or anything in it, is deeper than that. So this recursion ends there too.
+local function is_deep(element, depth)
+	local tags = element.tags;
+	for i = 1, #tags do
+		if depth >= certain_depth or is_deep(tags[i], depth + 1) then
 			return true;
-		end
-		for i = 1, #tags do
-			n = n + 1;
-			elements[n], depths[n] = tags[i], depth + 1;
 		end
 	end
 	return false;
@@ -72,7 +84,7 @@ local margin = 100;
 -- and not delivered, or queued and not sent. A stanza to a client is also copied on the way (by mod_smacks, for one),
 -- and copying fails at another depth.
 local function is_writable(stanza, is_copied)
-	if not is_deep(stanza) then
+	if not is_deep(stanza, 1) then
 		return true;
 	end
 	local trial = st.stanza("trial");
@@ -85,6 +97,7 @@ end
 
 return {
 	with_attributes = with_attributes;
+	inside = inside;
 	into_stanza = into_stanza;
 	text_of = text_of;
 	is_writable = is_writable;

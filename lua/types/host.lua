@@ -73,14 +73,17 @@
 ---@field decline fun(self, permit: privilege.Permit, why: privilege.Reason): privilege.Denial
 ---Returns whether the privileged IQ of a permit waits for its answer: it was neither answered nor given up (Q5, Q6).
 ---@field is_in_flight fun(self, permit: privilege.Permit): boolean
----Returns what goes around the answer to a privileged IQ, which is in flight no more. Returns nil for an answer
+---Returns the addresses and ids of the answer to a privileged IQ, which is in flight no more. Returns nil for an answer
 ---that is forged, late or repeated: it ends here (Q4, Q5).
----@field answer fun(self, kind: "result"|"error", id: string, from: string?, to: string): privilege.Answer?
+---@field answer fun(self, id: string, from: string?, to: string): privilege.Reply?
+---Returns the addresses and the id of a message to an account, by bare JID, that a service sends ahead of its answer.
+---`to` is the address of the entity (Q4).
+---@field ahead fun(self, account: string, to: string): privilege.Reply
+---Returns a stanza of a service in its wrapper, as text. `kind` is the type of an answer, nil for a message; `inner` is the
+---stanza as text, `error` its error as text or "" (Q4).
+---@field wrap fun(self, reply: privilege.Reply, kind: "result"|"error"|nil, inner: string, error: string): string
 ---Returns, as text, the error that takes the place of an answer that cannot be relayed (Q7).
----@field unrelayable fun(self, answer: privilege.Answer): string
----Returns what goes around a message to an account, by bare JID, that a service sends ahead of its answer. `to` is
----the address of the entity (Q4).
----@field ahead fun(self, account: string, to: string): privilege.Frame
+---@field unrelayable fun(self, reply: privilege.Reply): string
 ---Returns the answer to a roster get, as text. `roster` is the server's own table (R1, R8).
 ---@field roster_result fun(self, account: string, stanza: table, roster: table): string
 ---Returns the changes that a roster set makes, an empty list where it changes nothing; or nil and the denial.
@@ -219,19 +222,12 @@
 ---@field text string For the entity.
 ---@field rule string The number of the requirement, for the log.
 
----The text around a stanza of a service on its way to an entity: `head`, the stanza, `between`, its error if it has one,
----`tail` (Q4).
----@class privilege.Frame
----@field head string
----@field between string
----@field tail string
----@field attributes table<string, string> The attributes that the stanza has inside the wrapper; its others are kept.
+---The addresses and ids of a stanza of a service on its way to an entity (Q4).
+---@class privilege.Reply
 ---@field to string The address of the entity.
-
----The frame of the answer to a privileged IQ.
----@class privilege.Answer: privilege.Frame
 ---@field from string The account that was acted for, by bare JID.
----@field id string The id of the entity's own request.
+---@field id string The id of the entity's own request; of a message, one that nothing else has.
+---@field inner_id string? The id that the entity gave the IQ inside; nil for a message.
 
 ---A change of one item of a roster.
 ---@class privilege.RosterChange

@@ -91,7 +91,7 @@ report("util.jid.prep of one address", 100000, function () return jid_prep(julie
 report("message", 50000, function () return core:message(origin, message); end);
 report("message, no wrapper", 50000, function () return core:message(origin, plain); end);
 report("message, a stranger's: denied", 50000, function () return core:message(stranger, message); end);
-report("iq and answer", 50000, function () return core:answer("result", core:iq(origin, iq, 1).id, host, juliet); end);
+report("iq and answer", 50000, function () return core:answer(core:iq(origin, iq, 1).id, host, juliet); end);
 report("roster", 100000, function () return core:roster(origin, get); end);
 report("plan_roster_set, one item", 50000, function () return core:plan_roster_set(juliet, set, roster); end);
 report("roster_result, 5,000 items", 5, function () return core:roster_result(juliet, get, roster); end);

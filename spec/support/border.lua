@@ -155,7 +155,7 @@ end
 
 -- Whether the core takes answers to the IQ that left under this id. It takes at most one.
 function border.takes_answer(core, id, from)
-	return core:answer("result", id, from or account, account) ~= nil;
+	return core:answer(id, from or account, account) ~= nil;
 end
 
 return border;

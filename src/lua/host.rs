@@ -103,6 +103,13 @@ pub(super) fn named<T: FromLua>(table: &LuaTable, name: &str) -> LuaResult<T> {
         .map_err(|problem| LuaError::external(format!("field \"{name}\": {problem}")))
 }
 
+/// As [`named`], with a key that is kept.
+pub(super) fn named_key<T: FromLua>(table: &LuaTable, key: &LuaString) -> LuaResult<T> {
+    table
+        .raw_get(key)
+        .map_err(|problem| LuaError::external(format!("field \"{}\": {problem}", key.display())))
+}
+
 /// `open{ host =, id_prefix =, jid_prep =, nodeprep =, serves = }`: a granting host that grants nothing yet.
 pub(super) fn open(lua: &Lua, options: Options) -> LuaResult<LuaHost> {
     Ok(LuaHost {

@@ -2,16 +2,15 @@
 
 use mlua::prelude::*;
 
-use super::host::{LuaHost, named};
+use super::host::{LuaHost, named, named_key};
 use super::stanza::{LuaElement, Origin, string};
 use super::values::{self, Answer, Natural, Text, denied};
 use crate::administration::Domain;
 use crate::decline::{Kind, Why};
 use crate::denial::Denial;
-use crate::host::Relay;
 use crate::request::{Permit, Request};
-use crate::wire::iq::{self as written, Frame, Reply};
-use crate::{iq, message, ns, roster};
+use crate::wire::iq::{self as wire, Reply};
+use crate::{iq, message, roster};
 
 pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("message", message);
@@ -24,8 +23,9 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
         Ok(id.is_some_and(|id| this.host().ledger.is_in_flight(&id)))
     });
     methods.add_method("answer", answer);
-    methods.add_method("unrelayable", unrelayable);
     methods.add_method("ahead", ahead);
+    methods.add_method("wrap", wrap);
+    methods.add_method("unrelayable", unrelayable);
 }
 
 /// Calls `judge` with the request that a stanza of a session makes.
@@ -138,60 +138,65 @@ fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaRes
     values::denial(lua, keys, denial)
 }
 
-/// `answer(kind, id, from, to)`: an IQ of the type `kind`, "result" or "error", has come back under one of our ids.
-/// Returns `{ to = the entity's address, from =, id =, head =, between =, tail =, attributes = those that the answer has
-/// inside its wrapper }`, and the request is in flight no more; nil for a stray answer (Q5).
+/// `answer(id, from, to)`: an IQ of type result or error has come back under one of our ids. Returns `{ to = the entity's
+/// address, from = the account, id = that of the entity's request, inner_id = that of the IQ inside }`, and the request is
+/// in flight no more; nil for a stray answer (Q5).
 fn answer(
     lua: &Lua,
     this: &LuaHost,
-    (kind, id, from, to): (Text, Text, Option<Text>, Text),
+    (id, from, to): (Text, Option<Text>, Text),
 ) -> LuaResult<Option<LuaTable>> {
     let keys = &this.keys;
-    let from = from.as_deref();
-    let Some(Relay { request, frame }) = this.host_mut().answer(&kind, &id, from, &to) else {
+    let Some(request) = this.host_mut().answer(&id, from.as_deref(), &to) else {
         return Ok(None);
     };
-    let attributes = lua.create_table_with_capacity(0, 4)?;
-    attributes.raw_set(&keys.id, request.inner_id)?;
-    attributes.raw_set(&keys.from, from.unwrap_or(&request.account))?;
-    attributes.raw_set(&keys.to, request.account.as_str())?;
-    attributes.raw_set(&keys.xmlns, ns::CLIENT)?;
-    let table = frame_table(lua, this, frame, attributes)?;
+    let table = lua.create_table_with_capacity(0, 4)?;
     table.raw_set(&keys.to, request.reply_to)?;
     table.raw_set(&keys.from, request.account)?;
     table.raw_set(&keys.id, request.outer_id)?;
+    table.raw_set(&keys.inner_id, request.inner_id)?;
     Ok(Some(table))
 }
 
-fn frame_table(lua: &Lua, this: &LuaHost, frame: Frame, attributes: LuaTable) -> LuaResult<LuaTable> {
-    let keys = &this.keys;
-    let table = lua.create_table_with_capacity(0, 7)?;
-    table.raw_set(&keys.head, frame.head)?;
-    table.raw_set(&keys.between, frame.between)?;
-    table.raw_set(&keys.tail, frame.tail)?;
-    table.raw_set(&keys.attributes, attributes)?;
-    Ok(table)
-}
-
-/// `unrelayable(answer)`: the error in the place of an answer, see [`answer`], that cannot be relayed (Q7).
-fn unrelayable(_: &Lua, _: &LuaHost, answer: LuaTable) -> LuaResult<String> {
-    let text = |name| named::<Text>(&answer, name);
-    let reply = Reply {
-        to: &text("to")?,
-        from: &text("from")?,
-        id: &text("id")?,
-    };
-    Ok(written::error(&reply, &crate::ledger::unrelayable()))
-}
-
-/// `ahead(account, to)`: the wrapper for a message to an account that a service sends ahead of its answer; see [`answer`].
+/// `ahead(account, to)`: the addresses and the id for a message to an account that a service sends ahead of its answer; see
+/// [`answer`].
 fn ahead(lua: &Lua, this: &LuaHost, (account, to): (Text, Text)) -> LuaResult<LuaTable> {
     let keys = &this.keys;
     let id = this.host_mut().new_id("ahead");
-    let attributes = lua.create_table_with_capacity(0, 2)?;
-    attributes.raw_set(&keys.to, &*account)?;
-    attributes.raw_set(&keys.xmlns, ns::CLIENT)?;
-    let table = frame_table(lua, this, written::ahead(&account, &to, &id), attributes)?;
+    let table = lua.create_table_with_capacity(0, 4)?;
     table.raw_set(&keys.to, &*to)?;
+    table.raw_set(&keys.from, &*account)?;
+    table.raw_set(&keys.id, id)?;
     Ok(table)
+}
+
+/// Calls `write` with the addresses and the id in a table that [`answer`] or [`ahead`] has returned.
+fn written<R>(this: &LuaHost, reply: &LuaTable, write: impl FnOnce(&Reply<'_>) -> R) -> LuaResult<R> {
+    let keys = &this.keys;
+    let text = |key: &LuaString| named_key::<Text>(reply, key);
+    Ok(write(&Reply {
+        to: &text(&keys.to)?,
+        from: &text(&keys.from)?,
+        id: &text(&keys.id)?,
+    }))
+}
+
+/// `wrap(reply, kind, inner, error)`: a stanza of a service in its wrapper, as text (Q4). `reply` is what `answer` or `ahead`
+/// has returned, `kind` the type of an answer, nil for a message; `inner` the stanza as text, `error` its error or "".
+fn wrap(
+    lua: &Lua,
+    this: &LuaHost,
+    (reply, kind, inner, error): (LuaTable, Option<Text>, Text, Text),
+) -> LuaResult<LuaString> {
+    let text = written(this, &reply, |reply| {
+        wire::wrapped(reply, kind.as_deref(), &inner, &error)
+    })?;
+    lua.create_string(text)
+}
+
+/// `unrelayable(reply)`: the error in the place of an answer that cannot be relayed; see [`answer`] (Q7).
+fn unrelayable(_: &Lua, this: &LuaHost, reply: LuaTable) -> LuaResult<String> {
+    written(this, &reply, |reply| {
+        wire::error(reply, &crate::ledger::unrelayable())
+    })
 }

@@ -5,53 +5,14 @@ use crate::denial::Denial;
 use crate::ledger::Entry;
 use crate::ns;
 
-/// The text around a stanza of a service that goes to an entity in a wrapper.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Before the stanza.
-    pub head: String,
-    /// After the stanza, and before its error.
-    pub between: &'static str,
-    /// After its error.
-    pub tail: &'static str,
-}
-
-/// The wrapper of an answer of the type `kind`, "result" or "error" (Q4).
-pub fn answer(kind: &str, request: &Entry) -> Frame {
-    let mut out = open(
-        "iq",
-        Some(kind),
-        &request.outer_id,
-        &request.account,
-        &request.reply_to,
-    );
-    wrapper(&mut out);
-    Frame {
-        head: out.finish(),
-        between: "</forwarded></privilege>",
-        tail: "</iq>",
-    }
-}
-
-/// The wrapper of a message that a service sends ahead of its answer, such as one out of an archive (Q4).
-pub fn ahead(account: &str, to: &str, id: &str) -> Frame {
-    let mut out = open("message", None, id, account, to);
-    wrapper(&mut out);
-    Frame {
-        head: out.finish(),
-        between: "</forwarded></privilege>",
-        tail: "</message>",
-    }
-}
-
-/// The addresses and the id of the answer to a privileged IQ.
+/// The addresses and the id of a stanza to an entity about its privileged IQ.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
     /// The address that it goes to.
     pub to: &'a str,
     /// The account that it is from, by bare JID.
     pub from: &'a str,
-    /// The id of the request.
+    /// The id; for an answer that of the request.
     pub id: &'a str,
 }
 
@@ -64,6 +25,26 @@ impl<'a> Reply<'a> {
             id: &request.outer_id,
         }
     }
+}
+
+/// A stanza of a service in its wrapper (Q4). `kind` is the type of an answer, "result" or "error"; `None` for a message
+/// that the service sends ahead of its answer, such as one out of an archive. `inner` is the stanza as text, and `error`
+/// its error, or empty.
+pub fn wrapped(reply: &Reply<'_>, kind: Option<&str>, inner: &str, error: &str) -> String {
+    const END: &str = "</forwarded></privilege>";
+    let name = if kind.is_some() { "iq" } else { "message" };
+    let mut out = open(name, kind, reply.id, reply.from, reply.to);
+    for (name, namespace) in [("privilege", ns::PRIVILEGE), ("forwarded", ns::FORWARD)] {
+        out.open(name);
+        out.attribute("xmlns", namespace);
+        out.content();
+    }
+    let mut text = out.finish();
+    text.reserve(inner.len() + error.len() + END.len() + 16);
+    for part in [inner, END, error, "</", name, ">"] {
+        text.push_str(part);
+    }
+    text
 }
 
 /// The error that answers a privileged IQ.
@@ -97,14 +78,6 @@ fn open(name: &str, kind: Option<&str>, id: &str, from: &str, to: &str) -> Write
     out
 }
 
-fn wrapper(out: &mut Writer) {
-    for (name, namespace) in [("privilege", ns::PRIVILEGE), ("forwarded", ns::FORWARD)] {
-        out.open(name);
-        out.attribute("xmlns", namespace);
-        out.content();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,9 +104,8 @@ mod tests {
     #[test]
     fn q4_the_answer_is_wrapped_and_its_error_is_beside_the_wrapper() {
         for (kind, error) in [("result", ""), ("error", "<error type='auth'/>")] {
-            let frame = answer(kind, &request());
             let inner = "<iq xmlns='jabber:client'/>";
-            let text = frame.head + inner + frame.between + error + frame.tail;
+            let text = wrapped(&Reply::to(&request()), Some(kind), inner, error);
             let iq = read(&text);
             let of = |name| iq.attr(name).unwrap_or_default();
             assert_eq!(
@@ -149,8 +121,12 @@ mod tests {
 
     #[test]
     fn q4_a_message_ahead_has_no_type() {
-        let frame = ahead("juliet@capulet.lit", "gateway.lit", "p-ahead-1");
-        let message = read(&(frame.head + frame.between + frame.tail));
+        let reply = Reply {
+            to: "gateway.lit",
+            from: "juliet@capulet.lit",
+            id: "p-ahead-1",
+        };
+        let message = read(&wrapped(&reply, None, "", ""));
         assert_eq!(message.name(), "message");
         assert_eq!(
             (message.attr("type"), message.attr("id")),
