@@ -170,8 +170,7 @@ describe("an answer to a privileged IQ", function ()
 		local answer = st.iq({ type = "result", id = id, from = account, to = account }):tag("query", { xmlns = "urn:x" }):reset();
 		local reply = core:answer(id, account, account);
 		assert.same({ to = entity, from = account, id = "o", inner_id = "i" }, reply);
-		answer.attr.id, answer.attr.xmlns = reply.inner_id, "jabber:client";
-		local iq = xml_parse(core:wrap(reply, "result", tostring(answer), ""));
+		local iq = xml_parse(core:wrap(reply, answer, tostring(answer.tags[1]), ""));
 		assert.same({ type = "result", id = "o", from = account, to = entity }, iq.attr);
 		local inner = iq:get_child("privilege", "urn:xmpp:privilege:2"):get_child("forwarded", "urn:xmpp:forward:0"):get_child("iq", "jabber:client");
 		assert.same({ "i", "result", account, account }, { inner.attr.id, inner.attr.type, inner.attr.from, inner.attr.to });
@@ -183,8 +182,12 @@ describe("an answer to a privileged IQ", function ()
 		local core = granting();
 		-- An answer without an address is the account's own.
 		local reply = core:answer(send_iq(core), nil, account);
-		local iq = xml_parse(core:wrap(reply, "error", "<iq xmlns='jabber:client'/>", "<error type='cancel'><gone xmlns='"
+		local answer = st.iq({ type = "error", id = "x", to = account, ["xml:lang"] = "it", ["urn:x\1mood"] = "<sad>" });
+		local iq = xml_parse(core:wrap(reply, answer, "", "<error type='cancel'><gone xmlns='"
 			.."urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"));
+		local inner = iq.tags[1].tags[1].tags[1];
+		assert.same({ xmlns = "jabber:client", type = "error", id = "i", from = account, to = account, ["xml:lang"] = "it",
+			["urn:x\1mood"] = "<sad>" }, inner.attr);
 		assert.same({ "error", "cancel", "gone" }, { iq.attr.type, (iq:get_error()), (select(2, iq:get_error())) });
 	end);
 
@@ -212,7 +215,7 @@ describe("an answer to a privileged IQ", function ()
 		local core = granting();
 		local reply = core:ahead(account, entity);
 		assert.same({ to = entity, from = account, id = reply.id }, reply);
-		local message = xml_parse(core:wrap(reply, nil, "", ""));
+		local message = xml_parse(core:wrap(reply, st.message(), nil, ""));
 		assert.same({ "message", entity, account, nil }, { message.name, message.attr.to, message.attr.from, message.attr.type });
 		assert.truthy(message:get_child("privilege", "urn:xmpp:privilege:2"):get_child("forwarded", "urn:xmpp:forward:0"));
 		assert.equal(reply.id, message.attr.id);

@@ -121,8 +121,9 @@ describe("a value of the wrong type", function ()
 		is_in_flight = { takes("permit", "table", { id = "t-1" }) };
 		decline = { takes("permit", "table", { kind = "iq" }), takes("why", "string", "failed") };
 		answer = { takes("id", "string", "t-1"), takes("from", "string", account, "nil"), takes("to", "string", account) };
-		wrap = { takes("reply", "table", frame), takes("kind", "string", "result", "nil"), takes("inner", "string", "<iq/>"),
-			takes("error", "string", "") };
+		wrap = { takes("reply", "table", frame), takes("stanza", "table", st.iq({ id = "i", type = "result" })),
+			takes("content", "string", "<x/>", "nil"), takes("error", "string", "") };
+		escaped = { takes("text", "string", "<") };
 		unrelayable = { takes("reply", "table", frame) };
 		ahead = { takes("account", "string", account), takes("to", "string", entity) };
 		roster_result = { takes("account", "string", account), takes("stanza", "table", border.roster_get()), takes("roster", "table", {}) };

@@ -120,23 +120,35 @@ return function (core, by_address, by_number)
 		end
 	end
 
+	-- Returns the content of a stanza as text; nil where it cannot be written.
+	local function content_of(stanza)
+		local content = "";
+		for i = 1, #stanza do
+			local part = stanza[i];
+			local text = type(part) == "string" and core:escaped(part) or stanzas.text_of(part);
+			if not text then
+				return nil;
+			end
+			content = i == 1 and text or content..text;
+		end
+		return content;
+	end
+
 	-- Sends a stanza of a service to an entity in its wrapper, `frame`. Returns false where the server cannot write it. The
 	-- stanza itself is never read from text again: that would lose the empty namespace of an element.
 	local function deliver_wrapped(frame, stanza)
 		local session = session_of(frame.to);
-		local inside = stanzas.inside(stanza, frame);
-		local kind = stanza.name == "iq" and stanza.attr.type or nil;
-		local error_tag = kind == "error" and stanza:get_child("error") or nil;
+		local error_tag = stanza.attr.type == "error" and stanza.name == "iq" and stanza:get_child("error") or nil;
 		if session and takes_text(session) then
-			local text = stanzas.text_of(inside);
-			if text then
+			local content = content_of(stanza);
+			if content then
 				-- A part of the stanza can be written if the whole can.
-				session.send(core:wrap(frame, kind, text, error_tag and stanzas.text_of(error_tag) or ""));
+				session.send(core:wrap(frame, stanza, content, error_tag and stanzas.text_of(error_tag) or ""));
 			end
-			return text ~= nil;
+			return content ~= nil;
 		end
-		local outer = parse(core:wrap(frame, kind, "", ""));
-		outer.tags[1].tags[1]:add_direct_child(inside);
+		local outer = parse(core:wrap(frame, stanza, nil, ""));
+		outer.tags[1].tags[1]:add_direct_child(stanzas.inside(stanza, frame));
 		if error_tag then
 			outer:add_direct_child(error_tag);
 		end

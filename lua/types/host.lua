@@ -79,9 +79,11 @@
 ---Returns the addresses and the id of a message to an account, by bare JID, that a service sends ahead of its answer.
 ---`to` is the address of the entity (Q4).
 ---@field ahead fun(self, account: string, to: string): privilege.Reply
----Returns a stanza of a service in its wrapper, as text. `kind` is the type of an answer, nil for a message; `inner` is the
----stanza as text, `error` its error as text or "" (Q4).
----@field wrap fun(self, reply: privilege.Reply, kind: "result"|"error"|nil, inner: string, error: string): string
+---Returns a stanza of a service in its wrapper, as text. `content` is the content of the stanza as text, nil where the
+---stanza is put in later; `error` is its error as text, or "" (Q4).
+---@field wrap fun(self, reply: privilege.Reply, stanza: table, content: string?, error: string): string
+---Returns text as it stands in XML.
+---@field escaped fun(self, text: string): string
 ---Returns, as text, the error that takes the place of an answer that cannot be relayed (Q7).
 ---@field unrelayable fun(self, reply: privilege.Reply): string
 ---Returns the answer to a roster get, as text. `roster` is the server's own table (R1, R8).

@@ -3,13 +3,15 @@
 use mlua::prelude::*;
 
 use super::host::{LuaHost, named, named_key};
-use super::stanza::{LuaElement, Origin, string};
+use super::keys::Keys;
+use super::stanza::{LuaElement, Origin, each_pair, owned, string};
 use super::values::{self, Answer, Natural, Text, denied};
 use crate::administration::Domain;
 use crate::decline::{Kind, Why};
 use crate::denial::Denial;
 use crate::request::{Permit, Request};
-use crate::wire::iq::{self as wire, Reply};
+use crate::wire::iq::{self as wire, Inner, Reply};
+use crate::wire::xml;
 use crate::{iq, message, roster};
 
 pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
@@ -25,6 +27,8 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("answer", answer);
     methods.add_method("ahead", ahead);
     methods.add_method("wrap", wrap);
+    // `escaped(text)`: text as it stands in XML.
+    methods.add_method("escaped", |_, _, text: Text| Ok(xml::escaped(&text)));
     methods.add_method("unrelayable", unrelayable);
 }
 
@@ -181,17 +185,48 @@ fn written<R>(this: &LuaHost, reply: &LuaTable, write: impl FnOnce(&Reply<'_>) -
     }))
 }
 
-/// `wrap(reply, kind, inner, error)`: a stanza of a service in its wrapper, as text (Q4). `reply` is what `answer` or `ahead`
-/// has returned, `kind` the type of an answer, nil for a message; `inner` the stanza as text, `error` its error or "".
+/// `wrap(reply, stanza, content, error)`: a stanza of a service in its wrapper, as text (Q4). `reply` is what `answer` or
+/// `ahead` has returned; `content` is the content of the stanza as text, nil where the stanza is put in later; `error` is
+/// its error as text, or "".
 fn wrap(
     lua: &Lua,
     this: &LuaHost,
-    (reply, kind, inner, error): (LuaTable, Option<Text>, Text, Text),
+    (reply, stanza, content, error): (LuaTable, LuaTable, Option<Text>, Text),
 ) -> LuaResult<LuaString> {
+    let keys = &this.keys;
+    let name = string(&stanza, &keys.name).unwrap_or_default();
+    let attr: LuaTable = named_key(&stanza, &keys.attr)?;
+    let kind = string(&attr, &keys.r#type).filter(|_| name == "iq");
+    let account: Text = named_key(&reply, &keys.from)?;
+    let attributes = inner_attributes(keys, &attr, &reply, &account);
+    let inner = content.as_ref().map(|content| Inner {
+        name: &name,
+        attributes: &attributes,
+        content,
+    });
     let text = written(this, &reply, |reply| {
-        wire::wrapped(reply, kind.as_deref(), &inner, &error)
+        wire::wrapped(reply, kind.as_deref(), inner.as_ref(), &error)
     })?;
     lua.create_string(text)
+}
+
+/// The attributes that a stanza of a service has inside its wrapper: it is to the account, and an answer has the id that
+/// the entity gave its request.
+fn inner_attributes(keys: &Keys, attr: &LuaTable, reply: &LuaTable, account: &str) -> Vec<(String, String)> {
+    let pair = |key: &LuaString, value: String| (owned(key), value);
+    let id = string(reply, &keys.inner_id).or_else(|| string(attr, &keys.id));
+    let from = string(attr, &keys.from).unwrap_or_else(|| account.to_owned());
+    let mut attributes = vec![pair(&keys.from, from), pair(&keys.to, account.to_owned())];
+    attributes.extend(id.map(|id| pair(&keys.id, id)));
+    each_pair(attr, |name, value| {
+        let ours = [&keys.id, &keys.from, &keys.to, &keys.xmlns];
+        if let (LuaValue::String(name), LuaValue::String(value)) = (name, value)
+            && !ours.into_iter().any(|key| *key == name)
+        {
+            attributes.push((owned(&name), owned(&value)));
+        }
+    });
+    attributes
 }
 
 /// `unrelayable(reply)`: the error in the place of an answer that cannot be relayed; see [`answer`] (Q7).

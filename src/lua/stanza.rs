@@ -98,6 +98,15 @@ pub(super) fn string(table: &LuaTable, key: &LuaString) -> Option<String> {
     }
 }
 
+/// Calls `each` with every pair of a table.
+pub(super) fn each_pair(table: &LuaTable, mut each: impl FnMut(LuaValue, LuaValue)) {
+    // The closure never fails, and neither does reading a table.
+    let _ = table.for_each(|key: LuaValue, value: LuaValue| {
+        each(key, value);
+        Ok(())
+    });
+}
+
 /// A Lua string as text; bytes that are no UTF-8 become U+FFFD, which no address and no name of ours
 /// contains.
 pub(super) fn owned(text: &LuaString) -> String {

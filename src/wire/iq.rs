@@ -27,11 +27,21 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// A stanza of a service, to be written into a wrapper.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner<'a> {
+    /// The name of the element.
+    pub name: &'a str,
+    /// The attributes by name. The server writes the name of one with a namespace as the namespace, U+0001, and the rest.
+    pub attributes: &'a [(String, String)],
+    /// The content as XML text.
+    pub content: &'a str,
+}
+
 /// A stanza of a service in its wrapper (Q4). `kind` is the type of an answer, "result" or "error"; `None` for a message
-/// that the service sends ahead of its answer, such as one out of an archive. `inner` is the stanza as text, and `error`
-/// its error, or empty.
-pub fn wrapped(reply: &Reply<'_>, kind: Option<&str>, inner: &str, error: &str) -> String {
-    const END: &str = "</forwarded></privilege>";
+/// that the service sends ahead of its answer, such as one out of an archive. `inner` is the stanza, or `None` where it is
+/// put in later; `error` is its error as text, or empty.
+pub fn wrapped(reply: &Reply<'_>, kind: Option<&str>, inner: Option<&Inner<'_>>, error: &str) -> String {
     let name = if kind.is_some() { "iq" } else { "message" };
     let mut out = open(name, kind, reply.id, reply.from, reply.to);
     for (name, namespace) in [("privilege", ns::PRIVILEGE), ("forwarded", ns::FORWARD)] {
@@ -39,12 +49,27 @@ pub fn wrapped(reply: &Reply<'_>, kind: Option<&str>, inner: &str, error: &str) 
         out.attribute("xmlns", namespace);
         out.content();
     }
-    let mut text = out.finish();
-    text.reserve(inner.len() + error.len() + END.len() + 16);
-    for part in [inner, END, error, "</", name, ">"] {
-        text.push_str(part);
+    if let Some(inner) = inner {
+        out.open(inner.name);
+        out.attribute("xmlns", ns::CLIENT);
+        for (place, (name, value)) in inner.attributes.iter().enumerate() {
+            match name.split_once('\u{1}') {
+                None => out.attribute(name, value),
+                Some((namespace, name)) => {
+                    out.attribute(&format!("xmlns:ns{place}"), namespace);
+                    out.attribute(&format!("ns{place}:{name}"), value);
+                }
+            }
+        }
+        out.content();
+        out.written(inner.content);
+        out.close(inner.name);
     }
-    text
+    out.close("forwarded");
+    out.close("privilege");
+    out.written(error);
+    out.close(name);
+    out.finish()
 }
 
 /// The error that answers a privileged IQ.
@@ -104,8 +129,17 @@ mod tests {
     #[test]
     fn q4_the_answer_is_wrapped_and_its_error_is_beside_the_wrapper() {
         for (kind, error) in [("result", ""), ("error", "<error type='auth'/>")] {
-            let inner = "<iq xmlns='jabber:client'/>";
-            let text = wrapped(&Reply::to(&request()), Some(kind), inner, error);
+            let attributes = [
+                ("id".to_owned(), "<'&\">".to_owned()),
+                ("xml:lang".to_owned(), "it".to_owned()),
+                ("urn:x\u{1}mood".to_owned(), "sad".to_owned()),
+            ];
+            let inner = Inner {
+                name: "iq",
+                attributes: &attributes,
+                content: "<x xmlns='urn:x'/>",
+            };
+            let text = wrapped(&Reply::to(&request()), Some(kind), Some(&inner), error);
             let iq = read(&text);
             let of = |name| iq.attr(name).unwrap_or_default();
             assert_eq!(
@@ -114,7 +148,10 @@ mod tests {
             );
             let privilege = iq.get_child("privilege", ns::PRIVILEGE).unwrap();
             let forwarded = privilege.get_child("forwarded", ns::FORWARD).unwrap();
-            assert!(forwarded.has_child("iq", ns::CLIENT));
+            let inner = forwarded.get_child("iq", ns::CLIENT).unwrap();
+            assert_eq!(inner.attr("id"), Some("<'&\">"));
+            assert_eq!(inner.attrs().iter().count(), 3);
+            assert!(inner.has_child("x", "urn:x"));
             assert_eq!(iq.has_child("error", ns::CLIENT), kind == "error");
         }
     }
@@ -126,7 +163,7 @@ mod tests {
             from: "juliet@capulet.lit",
             id: "p-ahead-1",
         };
-        let message = read(&wrapped(&reply, None, "", ""));
+        let message = read(&wrapped(&reply, None, None, ""));
         assert_eq!(message.name(), "message");
         assert_eq!(
             (message.attr("type"), message.attr("id")),

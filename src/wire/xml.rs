@@ -61,6 +61,11 @@ impl Writer {
         escape(&mut self.out, text, false);
     }
 
+    /// Writes XML text as it is.
+    pub fn written(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
     /// Returns what was written.
     pub fn finish(self) -> String {
         self.out
