@@ -36,18 +36,22 @@ local lookups = module:require "lookups"(host, ask, time_now, module._log);
 local function roster_of(username, of_host)
 	local session = hosts[of_host];
 	local user = session and session.sessions and session.sessions[username];
-	local in_use = user and user.roster;
-	if in_use and not (in_use[false] and in_use[false].broken) then
-		return in_use; -- as the server would find it, and without the cost of asking at once
+	local cache = session and session.roster_cache;
+	local is_at_hand = user and user.roster or cache and cache:get(username.."@"..of_host);
+	local asked, roster, problem;
+	if is_at_hand then
+		asked, roster, problem = true, load_roster(username, of_host); -- does not wait, so it needs no coroutine
+	else
+		asked, roster, problem = at_once(load_roster, username, of_host);
 	end
-	local asked, roster, problem = at_once(load_roster, username, of_host);
 	if asked and not problem and not (roster[false] and roster[false].broken) then
 		return roster;
 	end
 	-- The server keeps a roster that it could not read in its cache, as broken. A client that logs in would find
 	-- no contacts there, and could save none.
-	if session and session.roster_cache and not session.sessions[username] then
-		session.roster_cache:set(username.."@"..of_host, nil);
+	cache = session and session.roster_cache;
+	if cache and not user then
+		cache:set(username.."@"..of_host, nil);
 	end
 end
 
