@@ -24,7 +24,7 @@ pub enum Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// The session with this `type`, as the server names it, and this `username`, which only a client has.
+    /// Reads a session from the server's name for its `type`, and its `username`; only a client has one.
     pub fn new(kind: &str, username: Option<&'a str>) -> Session<'a> {
         match (kind, username) {
             ("component", _) => Session::Component,
