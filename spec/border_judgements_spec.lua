@@ -211,6 +211,16 @@ describe("an answer to a privileged IQ", function ()
 		assert.equal("wait internal-server-error", only_error_in({ { to = frame.to, text = text } }));
 	end);
 
+	it("may hold bytes that are not UTF-8, which break no stream", function ()
+		local core = granting();
+		local answer = st.iq({ type = "error", id = "x", to = account });
+		answer.attr["xml:lang"] = "\255"; -- which a module of the server may have put there
+		local text = core:wrap(core:answer(send_iq(core), account, account), answer, "<x>\255</x>", "<error>\255</error>");
+		assert.truthy(utf8.len(text));
+		assert.equal("\u{fffd}", xml_parse(text).tags[1].tags[1].tags[1].tags[1]:get_text());
+		assert.equal("a\u{fffd}&lt;", core:escaped("a\255<"));
+	end);
+
 	it("may have messages ahead of it", function ()
 		local core = granting();
 		local reply = core:ahead(account, entity);

@@ -120,18 +120,17 @@ return function (core, by_address, by_number)
 		end
 	end
 
-	-- Returns the content of a stanza as text; nil where it cannot be written.
+	-- Returns the content of a stanza as text; nil where it cannot be written. The service chooses how many parts it has.
 	local function content_of(stanza)
-		local content = "";
+		local texts = {};
 		for i = 1, #stanza do
 			local part = stanza[i];
-			local text = type(part) == "string" and core:escaped(part) or stanzas.text_of(part);
-			if not text then
+			texts[i] = type(part) == "string" and core:escaped(part) or stanzas.text_of(part);
+			if not texts[i] then
 				return nil;
 			end
-			content = i == 1 and text or content..text;
 		end
-		return content;
+		return table.concat(texts);
 	end
 
 	-- Sends a stanza of a service to an entity in its wrapper, `frame`. Returns false where the server cannot write it. The

@@ -80,7 +80,7 @@
 ---`to` is the address of the entity (Q4).
 ---@field ahead fun(self, account: string, to: string): privilege.Reply
 ---Returns a stanza of a service in its wrapper, as text. `content` is the content of the stanza as text, nil where the
----stanza is put in later; `error` is its error as text, or "" (Q4).
+---stanza is put in later; `error` is its error as text, or "" (Q4). Bytes that are not UTF-8 become U+FFFD.
 ---@field wrap fun(self, reply: privilege.Reply, stanza: table, content: string?, error: string): string
 ---Returns text as it stands in XML.
 ---@field escaped fun(self, text: string): string

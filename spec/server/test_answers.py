@@ -136,6 +136,30 @@ def test_q7_a_deep_message_is_sent_to_nobody_by_halves(server, component, gatewa
     assert messages(server.client(BENVOLIO)) == []
 
 
+def test_q7_m4_a_deep_delay_is_sent_to_nobody_by_halves(component, gateway, juliet, romeo):
+    """Q7, M4: a message whose `<delay>` cannot be written is neither archived nor delivered, and the entity gets an error."""
+    delay = f"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'>{deep(TOO_DEEP)}</delay>"
+    gateway.sync()
+    gateway.drain()
+    for to in (GATEWAY, romeo.jid, BENVOLIO):
+        id_ = component.privileged_message(delay + message_from(JULIET, to, body("deep")))
+        assert_refused(component.expect("message", id=id_, timeout=20), "wait", "internal-server-error")
+    assert messages(gateway) == messages(romeo) == messages(juliet) == []
+    assert archive(juliet) == []
+
+
+def test_q4_an_answer_with_very_many_children(component, gateway):
+    """Q4: an answer goes back whole, and one with very many children costs no more than its length."""
+    count = 100_000
+    id_ = send_privileged_iq(component, "get", JULIET, echo(), to=GATEWAY)
+    request = gateway.expect(is_request())
+    gateway.send(
+        f"<iq type='result' id='{request.get('id')}' from='{GATEWAY}' to='{JULIET}'>" + "<a/>text &amp; more" + "<a/>" * (count - 1) + "</iq>"
+    )
+    inner = inner_iq(component.expect(is_answer(id_), timeout=5))
+    assert len(inner) == count and inner[0].tail == "text & more"
+
+
 @pytest.mark.parametrize("levels", [30_000, 50_000, 60_000])
 def test_q7_a_deep_message_arrives_or_is_refused(component, romeo, levels):
     """Q7, M1: the server may fail to copy a message at a smaller depth; then nobody gets the message."""

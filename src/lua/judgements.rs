@@ -5,7 +5,7 @@ use mlua::prelude::*;
 use super::host::{LuaHost, named, named_key};
 use super::keys::Keys;
 use super::stanza::{LuaElement, Origin, each_pair, owned, string};
-use super::values::{self, Answer, Natural, Text, denied};
+use super::values::{self, Answer, Lossy, Natural, Text, denied};
 use crate::administration::Domain;
 use crate::decline::{Kind, Why};
 use crate::denial::Denial;
@@ -28,7 +28,7 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("ahead", ahead);
     methods.add_method("wrap", wrap);
     // `escaped(text)`: text as it stands in XML.
-    methods.add_method("escaped", |_, _, text: Text| Ok(xml::escaped(&text)));
+    methods.add_method("escaped", |_, _, Lossy(text): Lossy| Ok(xml::escaped(&text)));
     methods.add_method("unrelayable", unrelayable);
 }
 
@@ -191,7 +191,7 @@ fn written<R>(this: &LuaHost, reply: &LuaTable, write: impl FnOnce(&Reply<'_>) -
 fn wrap(
     lua: &Lua,
     this: &LuaHost,
-    (reply, stanza, content, error): (LuaTable, LuaTable, Option<Text>, Text),
+    (reply, stanza, content, Lossy(error)): (LuaTable, LuaTable, Option<Lossy>, Lossy),
 ) -> LuaResult<LuaString> {
     let keys = &this.keys;
     let name = string(&stanza, &keys.name).unwrap_or_default();
@@ -199,7 +199,7 @@ fn wrap(
     let kind = string(&attr, &keys.r#type).filter(|_| name == "iq");
     let account: Text = named_key(&reply, &keys.from)?;
     let attributes = inner_attributes(keys, &attr, &reply, &account);
-    let inner = content.as_ref().map(|content| Inner {
+    let inner = content.as_ref().map(|Lossy(content)| Inner {
         name: &name,
         attributes: &attributes,
         content,

@@ -11,9 +11,8 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("restore", restore);
 }
 
-/// `save()`: `{ next =, last_id =, requests = those that were in flight, which this host has
-/// given up, connections = address to
-/// { advertised = } }`.
+/// `save()`: `{ next =, last_id =, requests = those that were in flight, which this host has given up, connections =
+/// address to { advertised = } }`.
 fn save(lua: &Lua, this: &LuaHost, (): ()) -> LuaResult<LuaTable> {
     let mut host = this.host_mut();
     let (next, requests) = host.ledger.export();

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use mlua::prelude::*;
 
 use super::keys::Keys;
+use super::stanza::owned;
 use crate::config::Value;
 use crate::denial::Denial;
 use crate::entities::Outgoing;
@@ -29,6 +30,20 @@ impl FromLua for Text {
                 Ok(text) => Ok(Text(text.to_owned())),
                 Err(_) => Err(wrong("string of UTF-8", &value)),
             },
+            _ => Err(wrong("string", &value)),
+        }
+    }
+}
+
+/// A string of a third party, for others to read. Bytes that are not UTF-8 become U+FFFD instead of an error, or of breaking
+/// a stream.
+#[derive(Debug)]
+pub(super) struct Lossy(pub(super) String);
+
+impl FromLua for Lossy {
+    fn from_lua(value: LuaValue, _: &Lua) -> LuaResult<Lossy> {
+        match &value {
+            LuaValue::String(text) => Ok(Lossy(owned(text))),
             _ => Err(wrong("string", &value)),
         }
     }
