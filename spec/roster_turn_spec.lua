@@ -2,7 +2,7 @@
 
 local new_batch = require "roster_batch".new;
 local new_turn = require "roster_turn";
-
+local put = require "roster_words".put;
 
 describe("a turn of roster sets", function ()
 	local said, stored, broken, missing, agreements, turn;
@@ -39,14 +39,6 @@ describe("a turn of roster sets", function ()
 	end
 	function rosters.cancel_subscriptions(batch)
 		say("cancel", batch.username);
-	end
-
-	local function put(jid, fields)
-		local change = { jid = jid, subscription = "none", groups = {} };
-		for name, value in pairs(fields or {}) do
-			change[name] = value;
-		end
-		return change;
 	end
 
 	local function request(name, username, ...)

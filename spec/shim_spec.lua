@@ -4,19 +4,12 @@
 local new_batch = require "roster_batch".new;
 local at_once = require "at_once";
 local roster_store = require "roster_store";
+local put = require "roster_words".put;
 
 local function roster(rows)
 	rows = rows or {};
 	rows[false] = rows[false] or { version = 3, pending = {} };
 	return rows;
-end
-
-local function put(jid, fields)
-	local change = { jid = jid, subscription = "none", groups = {} };
-	for name, value in pairs(fields or {}) do
-		change[name] = value;
-	end
-	return change;
 end
 
 describe("a batch of roster changes", function ()

@@ -30,7 +30,8 @@ pub struct Connection {
     pub entity: String,
     /// The presence that the connection was told. Other granting hosts hold it as well.
     pub memory: SharedMemory,
-    /// The last advertisement, without an id. `None` where the entity was told nothing, or that nothing is granted.
+    /// The last advertisement, without an id. `None` where the entity was told nothing, or that it is
+    /// named no more.
     advertised: Option<String>,
 }
 

@@ -43,11 +43,6 @@ fn is_privilege<T: Element>(element: &T) -> bool {
     is_ours && element.name() == "privilege"
 }
 
-/// Whether a message carries a privileged wrapper, of the right shape or not.
-pub fn is_privileged_message<T: Element>(stanza: &T) -> bool {
-    children(stanza).any(|child| is_privilege(&child))
-}
-
 /// Reads `<message><privilege><forwarded><message/>`. Returns the envelope and the forwarded message.
 ///
 /// A `<delay/>` beside the forwarded message is allowed. Anything else is denied with `modify/bad-request` and a text

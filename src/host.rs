@@ -132,7 +132,7 @@ impl Host {
         let addresses: Vec<(String, Number)> = self
             .entities
             .iter()
-            .filter(|(_, connection)| changed.contains(&connection.entity))
+            .filter(|(_, connection)| changed.binary_search(&connection.entity).is_ok())
             .map(|(address, connection)| (address.to_owned(), connection.number))
             .collect();
         for (address, number) in addresses {

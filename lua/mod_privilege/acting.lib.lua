@@ -87,9 +87,6 @@ return function (roster_of, role_of)
 	local function post(permit, send)
 		local stanza = permit.stanza;
 		into_stanza(stanza);
-		if permit.delay then
-			stanza:add_direct_child(permit.delay);
-		end
 		stanza.attr.to = permit.to;
 		if permit.username then
 			return post_as(permit.username, permit.account, stanza, send);

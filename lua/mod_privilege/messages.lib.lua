@@ -25,7 +25,11 @@ return function (core, accounts, delivery, verdicts, relay)
 		local permit, answered = verdicts.confirm(event, core:message(delivery.live(event.origin), stanza));
 		if not permit then
 			return answered;
-		elseif not stanzas.is_writable(permit.stanza) or not accounts.post(permit, accounts.bounced) then
+		end
+		if permit.delay then
+			permit.stanza:add_direct_child(permit.delay);
+		end
+		if not stanzas.is_writable(permit.stanza) or not accounts.post(permit, accounts.bounced) then
 			return verdicts.refuse(event, core:decline(permit, "failed"));
 		end
 		return true;

@@ -22,30 +22,23 @@ end
 -- Returns a stanza of a service as it stands in the wrapper of `frame`, see `answer` of the core: to the account, and an
 -- answer with the id that the entity gave its request.
 local function inside(stanza, frame)
-	local copy = setmetatable({ name = stanza.name, attr = {}, tags = stanza.tags }, getmetatable(stanza));
-	for i = 1, #stanza do
-		copy[i] = stanza[i];
-	end
-	local attr = copy.attr;
-	for name, value in pairs(stanza.attr) do
-		attr[name] = value;
-	end
-	attr.id, attr.from, attr.to = frame.inner_id or attr.id, attr.from or frame.from, frame.from;
-	attr.xmlns = "jabber:client";
-	return copy;
+	return with_attributes(stanza, {
+		id = frame.inner_id, from = stanza.attr.from or frame.from, to = frame.from, xmlns = "jabber:client";
+	});
 end
 
 -- Turns an element that was inside a foreign one into a stanza of its own. The server leaves out the namespace of
 -- stanzas, and expects others to. The element may have another namespace than that one (M4): then it loses it, and so
--- does its content as far as it merely inherited. A <forwarded/> did not inherit: it is in its own.
+-- does its content as far as it merely inherited. A <forwarded/> in the namespace of forwarding did not inherit it.
 local function into_stanza(element)
 	local inherited = element.attr.xmlns;
+	local own = inherited == "urn:xmpp:forward:0" and "forwarded" or nil; -- the name that keeps that namespace
 	local queue, n = { element }, 1;
 	while n > 0 do
 		local current = queue[n];
 		queue[n], n = nil, n - 1;
 		local xmlns = current.attr.xmlns;
-		if xmlns == "jabber:client" or xmlns == inherited and current.name ~= "forwarded" then
+		if xmlns == "jabber:client" or xmlns == inherited and current.name ~= own then
 			current.attr.xmlns = nil;
 			for _, child in ipairs(current.tags) do
 				n = n + 1;

@@ -186,6 +186,10 @@ def main() -> int:
             for operation in make():
                 print(f"{operation.name:32} {operation.title}")
         return 0
+    names = [operation.name for _, make in everything.values() for operation in make()]
+    for part in arguments.only or ():
+        if not any(part in name for name in names):
+            parser.error(f"no operation has {part!r} in its name; --list names them all")
     variants = dict(text.split("=", 1) for text in arguments.variant)
     began = time.monotonic()
     load_before = os.getloadavg()
