@@ -77,21 +77,22 @@ describe("a denial", function ()
 			{ "iq", "unrelayable", "wait internal-server-error" },
 			{ "roster", "unreadable", "wait internal-server-error" }, { "roster", "unsaved", "wait internal-server-error" },
 		}) do
-			assert.equal(case[3], (said_by(core:decline(permits()[case[1]], case[2]))), case[1].." "..case[2]);
+			assert.equal(case[3], (said_by(core:decline(case[1], permits()[case[1]], case[2]))), case[1].." "..case[2]);
 		end
 		-- What the account administers is said.
-		assert.truthy(core:decline(permits().iq, "administrator").text:find(host, 1, true));
+		assert.truthy(core:decline("iq", permits().iq, "administrator").text:find(host, 1, true));
 	end);
 
 	it("is not made of an unknown reason, or of what is not a permit", function ()
 		local core = granting();
 		local permit = core:iq(origin, privileged_iq(), 1);
 		for _, wrong in ipairs({ "everything", "", "Failed" }) do
-			assert.is_false(pcall(core.decline, core, permit, wrong));
+			assert.is_false(pcall(core.decline, core, "iq", permit, wrong));
 		end
-		for _, wrong in ipairs({ {}, { kind = "presence" }, { kind = 7 }, setmetatable({}, { __index = permit }) }) do
-			assert.is_false(pcall(core.decline, core, wrong, "lookup"));
+		for _, wrong in ipairs({ "presence", "", "IQ" }) do
+			assert.is_false(pcall(core.decline, core, wrong, permit, "lookup"));
 		end
+		core:decline("iq", setmetatable({}, { __index = permit }), "lookup"); -- this is no permit, and has no id
 		-- The IQ is still in flight.
 		assert.is_true(border.takes_answer(core, permit.id));
 	end);
@@ -100,14 +101,14 @@ describe("a denial", function ()
 		local core = granting();
 		local permit = core:iq(origin, privileged_iq(), 1);
 		assert.same({ true, true }, { core:is_waiting(), core:is_in_flight(permit) });
-		assert.is_table(core:decline(permit, "unknown-account"));
+		assert.is_table(core:decline("iq", permit, "unknown-account"));
 		assert.same({ false, false }, { core:is_waiting(), core:is_in_flight(permit) });
 		assert.is_false(border.takes_answer(core, permit.id));
 
 		permit = core:iq(origin, privileged_iq(), 1);
 		assert.is_true(border.takes_answer(core, permit.id));
 		assert.is_false(core:is_in_flight(permit));
-		assert.equal("wait internal-server-error", (said_by(core:decline(permit, "failed"))));
+		assert.equal("wait internal-server-error", (said_by(core:decline("iq", permit, "failed"))));
 		assert.is_false(core:is_in_flight(core:message(origin, privileged_message())));
 	end);
 end);
@@ -121,12 +122,12 @@ describe("a permit", function ()
 		local permit = core:message(origin, message);
 		assert.equal(message.tags[1].tags[1].tags[1], permit.stanza);
 		permit.stanza = nil;
-		assert.same({ kind = "message", account = account, to = "romeo@montague.lit", username = "juliet" }, permit);
+		assert.same({ account = account, to = "romeo@montague.lit", username = "juliet" }, permit);
 
 		permit = core:iq(origin, iq, 1);
 		assert.equal(iq.tags[1].tags[1], permit.stanza);
 		permit.stanza = nil;
-		assert.same({ kind = "iq", account = account, username = "juliet", id = "t-1" }, permit);
+		assert.same({ account = account, username = "juliet", id = "t-1" }, permit);
 
 		assert.equal(message_before, tostring(message));
 		assert.equal(iq_before, tostring(iq));
@@ -157,9 +158,9 @@ describe("a permit", function ()
 		local bot = { type = "c2s", host = host, username = "bot" };
 		local stanza = roster_get();
 		stanza.attr.from = "bot@capulet.lit/x";
-		assert.same({ kind = "roster", account = account, username = "juliet" }, core:roster(bot, stanza));
+		assert.same({ account = account, username = "juliet" }, core:roster(bot, stanza));
 		stanza.attr.to = nil;
-		assert.same({ kind = "roster", account = "bot@capulet.lit", username = "bot" }, core:roster(bot, stanza));
+		assert.same({ account = "bot@capulet.lit", username = "bot" }, core:roster(bot, stanza));
 	end);
 end);
 

@@ -228,7 +228,7 @@ describe("an address made up of anything", function ()
 				assert.is_table(permit, shown(raw));
 				assert.equal(account, permit.account, shown(raw));
 				assert.equal(expected, permit.to, shown(raw));
-				core:decline(permit, "failed"); -- so that not too many are in flight
+				core:decline("iq", permit, "failed"); -- so that not too many are in flight
 			else
 				assert.is_nil(permit, shown(raw));
 				assert.equal("modify jid-malformed", denial.type.." "..denial.condition, shown(raw));

@@ -14,7 +14,7 @@ describe("the agreement of both sides", function ()
 		exists, rosters, may_set, asked = { ["nurse@capulet.lit"] = true }, {}, {}, {};
 		outcome = {};
 		agreement = new_agreement({
-			decline = function (_, _, why) return { text = why }; end;
+			decline = function (_, _, _, why) return { text = why }; end;
 			agree_roster_change = function (_, account, change, item, may_be_set)
 				asked[#asked + 1] = { account, change.jid, item, may_be_set };
 				return outcome.agreement, outcome.denial;

@@ -68,7 +68,7 @@ describe("a turn of roster sets", function ()
 				end
 				return stanza.changes;
 			end;
-			decline = function (_, _, why)
+			decline = function (_, _, _, why)
 				return { text = why };
 			end;
 		}, {

@@ -9,6 +9,10 @@ use std::borrow::Cow;
 pub trait Element: Sized {
     /// The element name.
     fn name(&self) -> String;
+    /// Whether the element has this name.
+    fn has_name(&self, name: &str) -> bool {
+        self.name() == name
+    }
     /// The namespace. A stanza of the stream itself is in `jabber:client`.
     fn namespace(&self) -> Cow<'_, str>;
     /// The value of an attribute without a namespace; `None` if it is absent.
@@ -22,7 +26,7 @@ pub trait Element: Sized {
 
     /// Whether this element has that name and that namespace.
     fn is(&self, name: &str, namespace: &str) -> bool {
-        self.namespace() == namespace && self.name() == name
+        self.namespace() == namespace && self.has_name(name)
     }
 }
 

@@ -40,7 +40,7 @@ pub struct IqEnvelope {
 /// Whether this is the wrapper of a privileged message, in either version (A5).
 fn is_privilege<T: Element>(element: &T) -> bool {
     let is_ours = matches!(&*element.namespace(), ns::PRIVILEGE | ns::PRIVILEGE_1);
-    is_ours && element.name() == "privilege"
+    is_ours && element.has_name("privilege")
 }
 
 /// Reads `<message><privilege><forwarded><message/>`. Returns the envelope and the forwarded message.
@@ -64,16 +64,17 @@ pub fn read_message<T: Element>(stanza: &T) -> Result<Forwarded<T>, Denial> {
         .filter(|child| child.is("forwarded", ns::FORWARD))
         .ok_or_else(|| wrong("<privilege/> has to hold a <forwarded xmlns='urn:xmpp:forward:0'/>"))?;
     let (inner, delay) = forwarded_content(&forwarded).map_err(wrong)?;
-    let is_message = inner.name() == "message" && MESSAGE_NAMESPACES.contains(&&*inner.namespace());
+    let is_message = inner.has_name("message") && MESSAGE_NAMESPACES.contains(&&*inner.namespace());
     if !is_message {
         return Err(wrong(NO_MESSAGE));
     }
-    let has_delay = children(&inner).any(|child| child.is("delay", ns::DELAY));
+    let has_delay = || children(&inner).any(|child| child.is("delay", ns::DELAY));
+    let delay = delay.filter(|_| !has_delay());
     Ok(Forwarded {
         from: inner.attribute("from"),
         to: inner.attribute("to"),
         message: inner,
-        delay: delay.filter(|_| !has_delay),
+        delay,
     })
 }
 
@@ -130,7 +131,7 @@ pub fn read_iq<T: Element>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
     }
     let inner = wrapper
         .child(0)
-        .filter(|child| child.name() == "iq")
+        .filter(|child| child.has_name("iq"))
         .ok_or_else(|| wrong("<privileged_iq/> has to hold an <iq xmlns='jabber:client'/>"))?;
     if inner.child_count() != 1 {
         return Err(wrong("the inner <iq/> has to hold exactly one payload element"));

@@ -23,7 +23,7 @@ pub fn check_message_of_host<T: Element>(message: &T) -> Result<(), Denial> {
         } else {
             continue;
         };
-        if child.name() == name {
+        if child.has_name(name) {
             return Err(refused(format!(
                 "a message from the host itself cannot carry <{name}/>: only the server says what it grants"
             )));
@@ -91,7 +91,7 @@ fn is_of_archive<T: Element>(child: &T) -> bool {
 
 /// Whether this is a carbon, in any version. `<private/>` is in the same namespace and is not a carbon.
 fn is_carbon<T: Element>(child: &T) -> bool {
-    child.namespace().starts_with(ns::CARBONS_ANY) && matches!(child.name().as_str(), "sent" | "received")
+    child.namespace().starts_with(ns::CARBONS_ANY) && (child.has_name("sent") || child.has_name("received"))
 }
 
 /// Whether a carbon is the copy of a message between `account` and `domain`, and holds nothing else.
@@ -122,7 +122,7 @@ fn copies_message_with<T: Element>(
     let (Some(from), Some(to)) = (party("from"), party("to")) else {
         return false;
     };
-    let (own, other) = if carbon.name() == "sent" {
+    let (own, other) = if carbon.has_name("sent") {
         (from, to)
     } else {
         (to, from)

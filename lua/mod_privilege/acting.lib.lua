@@ -42,8 +42,8 @@ return function (roster_of, role_of)
 		}, session_mt);
 	end
 
-	-- The sessions whose stanza is being handled right now.
-	local acting = {};
+	-- The sessions whose stanza is being handled right now, and how many.
+	local acting, count = {}, 0;
 
 	-- Handles the event of an account that is deleted or disabled. The server closes the account's sessions, and the
 	-- handler of the request that deletes it may wait for that: it sends its answer when its own session is closed.
@@ -52,7 +52,7 @@ return function (roster_of, role_of)
 			return;
 		end
 		local closing = {};
-		for session in pairs(acting) do
+		for _, session in ipairs(acting) do
 			if session.username == event.username then
 				closing[#closing + 1] = session;
 			end
@@ -76,9 +76,16 @@ return function (roster_of, role_of)
 	local function post_as(username, bare_jid, stanza, send)
 		stanza.attr.from = bare_jid;
 		local session = acting_session(username, bare_jid, send);
-		acting[session] = true;
+		count = count + 1;
+		acting[count] = session;
 		local posted = try_to_post(session, stanza, true);
-		acting[session] = nil;
+		-- Nearly always it is the last one. But a handler may wait, and others come and go meanwhile.
+		local place = count;
+		while acting[place] ~= session do
+			place = place - 1;
+		end
+		table.remove(acting, place);
+		count = count - 1;
 		return posted;
 	end
 

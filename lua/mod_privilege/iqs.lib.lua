@@ -73,7 +73,7 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 				-- A service may send something ahead of its answer, such as messages out of an archive. Without one of them
 				-- the answer would be taken for complete.
 				if not delivery.deliver_wrapped(core:ahead(account, entity_address), reply) and core:is_in_flight(permit) then
-					verdicts.refuse(event, core:decline(permit, "unrelayable"));
+					verdicts.refuse(event, core:decline("iq", permit, "unrelayable"));
 				end
 			end
 			return true;
@@ -81,7 +81,7 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 	end
 
 	local function handle(event)
-		local permit, answered = verdicts.confirm(event, core:iq(delivery.live(event.origin), event.stanza, now()));
+		local permit, answered = verdicts.confirm("iq", event, core:iq(delivery.live(event.origin), event.stanza, now()));
 		if not permit then
 			return answered;
 		end
@@ -89,7 +89,7 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 		permit.stanza.attr.id = permit.id;
 		if not stanzas.is_writable(permit.stanza) or not accounts.post(permit, listener(event, permit)) then
 			if core:is_in_flight(permit) then -- else it was answered before it failed
-				verdicts.refuse(event, core:decline(permit, "failed"));
+				verdicts.refuse(event, core:decline("iq", permit, "failed"));
 			end
 		end
 		return true;

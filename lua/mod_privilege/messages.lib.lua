@@ -22,7 +22,7 @@ return function (core, accounts, delivery, verdicts, relay)
 		elseif stanza.attr.type == "error" then
 			return true; -- an advertisement that came back, or something that is not answered (M6)
 		end
-		local permit, answered = verdicts.confirm(event, core:message(delivery.live(event.origin), stanza));
+		local permit, answered = verdicts.confirm("message", event, core:message(delivery.live(event.origin), stanza));
 		if not permit then
 			return answered;
 		end
@@ -30,7 +30,7 @@ return function (core, accounts, delivery, verdicts, relay)
 			permit.stanza:add_direct_child(permit.delay);
 		end
 		if not stanzas.is_writable(permit.stanza) or not accounts.post(permit, accounts.bounced) then
-			return verdicts.refuse(event, core:decline(permit, "failed"));
+			return verdicts.refuse(event, core:decline("message", permit, "failed"));
 		end
 		return true;
 	end

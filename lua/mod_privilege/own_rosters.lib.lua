@@ -5,7 +5,6 @@
 local st = require "util.stanza";
 
 local xmlns_roster = "jabber:iq:roster";
-local set = { kind = "roster" }; -- what fails, for the core to say how
 
 return function (core, rosters)
 	local host = module.host;
@@ -42,7 +41,7 @@ return function (core, rosters)
 		end
 		local batch = rosters.begin(session.username);
 		if not batch then
-			session.send(st.error_reply(stanza, core:decline(set, "unreadable")));
+			session.send(st.error_reply(stanza, core:decline("roster", {}, "unreadable")));
 			return true;
 		end
 		local changes, denial = core:plan_roster_set(session.full_jid, own_set(stanza, query), batch.roster);
@@ -54,7 +53,7 @@ return function (core, rosters)
 			batch:enter(change);
 		end
 		if not rosters.save(batch) then
-			session.send(st.error_reply(stanza, core:decline(set, "unsaved")));
+			session.send(st.error_reply(stanza, core:decline("roster", {}, "unsaved")));
 			return true;
 		end
 		session.send(st.reply(stanza));

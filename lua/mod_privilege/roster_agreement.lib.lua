@@ -21,13 +21,13 @@ return function (core, accounts, rosters_of, hosts, serves)
 			exists = accounts.exists(username, domain);
 		end
 		if exists == nil then
-			return nil, core:decline(request.permit, "lookup");
+			return nil, core:decline("roster", request.permit, "lookup");
 		elseif not exists then
 			return {};
 		end
 		local roster, rosters = accounts.roster_of(username, domain), rosters_of[domain];
 		if not roster then
-			return nil, core:decline(request.permit, "unreadable");
+			return nil, core:decline("roster", request.permit, "unreadable");
 		end
 		return { item = roster[request.account], rosters = rosters and rosters.may_set(request.entity, username) and rosters or nil };
 	end

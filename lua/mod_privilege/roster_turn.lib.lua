@@ -52,7 +52,7 @@ return function (core, saves, agreement, answer)
 		save_all(done.batches, done.jointly);
 		for _, request in ipairs(done.requests) do
 			if request.batch and not request.batch.is_saved then
-				request.denial = core:decline(request.permit, "unsaved");
+				request.denial = core:decline("roster", request.permit, "unsaved");
 			end
 			saves.protected(answer, request);
 		end
@@ -112,7 +112,7 @@ return function (core, saves, agreement, answer)
 		local username = request.username;
 		local batch = turn.by_username[username] or rosters.begin(username);
 		if not batch then
-			request.denial = core:decline(request.permit, saves.still_exists(username) and "unreadable" or "unknown-account");
+			request.denial = core:decline("roster", request.permit, saves.still_exists(username) and "unreadable" or "unknown-account");
 			return true;
 		end
 		local changes, reason = core:plan_roster_set(request.account, request.stanza, batch.roster);
@@ -129,7 +129,7 @@ return function (core, saves, agreement, answer)
 		elseif others[1] and turn.batches[1] then
 			return false;
 		elseif not enter_others(others) then
-			request.denial = core:decline(request.permit, "unreadable");
+			request.denial = core:decline("roster", request.permit, "unreadable");
 			return true;
 		end
 		enter_own(username, batch, changes);

@@ -45,7 +45,7 @@ return function (core, accounts, delivery, pushes, verdicts, serves, relay)
 				first = first + 1;
 				if not ok then
 					module:log("error", "A roster set for %s failed: %s", request.account, is_done);
-					request.denial = core:decline(request.permit, "failed");
+					request.denial = core:decline("roster", request.permit, "failed");
 				end
 				turn.add(request);
 				if turn.is_complete() then
@@ -92,7 +92,7 @@ return function (core, accounts, delivery, pushes, verdicts, serves, relay)
 		flush(); -- others may have come while the account was looked up
 		local roster = accounts.roster_of(permit.username, host);
 		if not roster then
-			return verdicts.refuse(event, core:decline(permit, "unreadable"));
+			return verdicts.refuse(event, core:decline("roster", permit, "unreadable"));
 		end
 		delivery.reply(event.origin, core:roster_result(permit.account, event.stanza, roster));
 		return true;
@@ -119,7 +119,7 @@ return function (core, accounts, delivery, pushes, verdicts, serves, relay)
 			if not event.stanza.attr.to then
 				return;
 			end
-			local permit, answered = verdicts.confirm(event, core:roster(delivery.live(event.origin), event.stanza));
+			local permit, answered = verdicts.confirm("roster", event, core:roster(delivery.live(event.origin), event.stanza));
 			if not permit then
 				return answered;
 			end

@@ -33,19 +33,28 @@ end
 local function into_stanza(element)
 	local inherited = element.attr.xmlns;
 	local own = inherited == "urn:xmpp:forward:0" and "forwarded" or nil; -- the name that keeps that namespace
-	local queue, n = { element }, 1;
-	while n > 0 do
-		local current = queue[n];
-		queue[n], n = nil, n - 1;
-		local xmlns = current.attr.xmlns;
-		if xmlns == "jabber:client" or xmlns == inherited and current.name ~= own then
-			current.attr.xmlns = nil;
-			for _, child in ipairs(current.tags) do
-				n = n + 1;
-				queue[n] = child;
+	local current, queue, n = element, nil, 0;
+	repeat
+		current.attr.xmlns = nil;
+		local tags = current.tags;
+		for i = 1, #tags do
+			local child = tags[i];
+			local xmlns = child.attr.xmlns;
+			if xmlns == "jabber:client" or xmlns == inherited and child.name ~= own then
+				if #child.tags == 0 then
+					child.attr.xmlns = nil;
+				else
+					queue, n = queue or {}, n + 1;
+					queue[n] = child;
+				end
 			end
 		end
-	end
+		if n > 0 then
+			current, queue[n], n = queue[n], nil, n - 1;
+		else
+			current = nil;
+		end
+	until not current;
 end
 
 -- Returns the stanza as text, or nil where the server cannot write it. The server's own serialiser is

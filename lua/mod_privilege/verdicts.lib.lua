@@ -13,9 +13,9 @@ return function (core, accounts, relay)
 		return true;
 	end
 
-	-- Whether the server lets go ahead what the core permits. Returns the permit; or nil, and what the handler of the event
-	-- is to return.
-	local function confirm(event, permit, denial)
+	-- Whether the server lets go ahead what the core permits by the judgement `kind`. Returns the permit; or nil, and what the
+	-- handler of the event is to return.
+	local function confirm(kind, event, permit, denial)
 		if not permit then
 			return nil, refuse(event, denial);
 		elseif not permit.username then
@@ -27,16 +27,16 @@ return function (core, accounts, relay)
 		if has_waited and permit.id and not present:is_in_flight(permit) then
 			return nil, true; -- it was given up meanwhile, and the entity has been told so
 		elseif exists == nil then
-			return nil, refuse(event, present:decline(permit, "lookup"));
+			return nil, refuse(event, present:decline(kind, permit, "lookup"));
 		elseif not exists then
-			return nil, refuse(event, present:decline(permit, "unknown-account"));
+			return nil, refuse(event, present:decline(kind, permit, "unknown-account"));
 		elseif has_waited then
 			-- The grant, the sender's connection or this instance may be gone: it is judged again, by the present one.
-			present:decline(permit, "lookup");
-			local handle = relay[permit.kind];
+			present:decline(kind, permit, "lookup");
+			local handle = relay[kind];
 			return nil, handle and handle(event);
 		elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
-			return nil, refuse(event, core:decline(permit, "administrator"));
+			return nil, refuse(event, core:decline(kind, permit, "administrator"));
 		end
 		return permit;
 	end

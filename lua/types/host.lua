@@ -68,9 +68,9 @@
 ---@field iq fun(self, session: table, stanza: table, now: number): privilege.Permit?, privilege.Denial?
 ---Returns the permit of a roster request; or nil and the denial (R4, R6).
 ---@field roster fun(self, session: table, stanza: table): privilege.Permit?, privilege.Denial?
----Returns the denial where the server knows better than the permit. A privileged IQ is not in flight any more (Q7, N1,
----L7).
----@field decline fun(self, permit: privilege.Permit, why: privilege.Reason): privilege.Denial
+---Returns the denial where the server knows better than the permit, `kind` being the judgement that gave it. A privileged IQ
+---is not in flight any more (Q7, N1, L7).
+---@field decline fun(self, kind: "message"|"iq"|"roster", permit: privilege.Permit, why: privilege.Reason): privilege.Denial
 ---Returns whether the privileged IQ of a permit waits for its answer: it was neither answered nor given up (Q5, Q6).
 ---@field is_in_flight fun(self, permit: privilege.Permit): boolean
 ---Returns the addresses and ids of the answer to a privileged IQ, which is in flight no more. Returns nil for an answer
@@ -207,7 +207,6 @@
 
 ---What may be done. All addresses are normalised: what was judged is what leaves (M5).
 ---@class privilege.Permit
----@field kind "message"|"iq"|"roster" The judgement that it comes from.
 ---@field account string The account that is acted for, by bare JID; the host itself for a message of the host (M3).
 ---@field username string? The username of the account; nil for the host itself.
 ---@field stanza table? The inner stanza, the very table that was judged; nil for a roster.

@@ -22,6 +22,8 @@ use crate::wire::xml;
 pub(super) struct LuaHost {
     pub(super) keys: Rc<Keys>,
     pub(super) server: LuaServer,
+    /// See [`judgements::NEW_PERMIT`].
+    pub(super) new_permit: LuaFunction,
     host: RefCell<Host>,
 }
 
@@ -115,6 +117,7 @@ pub(super) fn open(lua: &Lua, options: Options) -> LuaResult<LuaHost> {
     Ok(LuaHost {
         keys: Rc::new(Keys::new(lua)?),
         server: options.server,
+        new_permit: lua.load(judgements::NEW_PERMIT).into_function()?,
         host: RefCell::new(Host::new(options.host.0, options.id_prefix.0)),
     })
 }

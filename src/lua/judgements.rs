@@ -2,7 +2,7 @@
 
 use mlua::prelude::*;
 
-use super::host::{LuaHost, named, named_key};
+use super::host::{LuaHost, named_key};
 use super::keys::Keys;
 use super::stanza::{LuaElement, Origin, each_pair, owned, string};
 use super::values::{self, Answer, Lossy, Natural, Text, denied};
@@ -48,11 +48,15 @@ fn judged<R>(
     })
 }
 
+/// Makes the table of a permit. To fill a table field by field from here is several times dearer: each field is set in a
+/// protected call of its own. Most permits have four fields or fewer, so the id of an IQ is set later.
+pub(super) const NEW_PERMIT: &str = "local account, stanza, username, to = ...
+    return { account = account, stanza = stanza, username = username, to = to };";
+
 /// Returns a permit as one table; or nil and the denial. `id` is the id that a privileged IQ leaves under.
 fn outcome(
     lua: &Lua,
     this: &LuaHost,
-    kind: Kind,
     judged: Result<(Permit<LuaElement>, Option<String>), Denial>,
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
@@ -60,25 +64,18 @@ fn outcome(
         Ok(permitted) => permitted,
         Err(denial) => return denied(lua, keys, denial),
     };
-    let table = lua.create_table_with_capacity(0, 8)?;
-    table.raw_set(&keys.kind, kind.as_str())?;
-    table.raw_set(&keys.account, permit.account)?;
-    if let Some(stanza) = permit.stanza.and_then(LuaElement::into_table) {
-        table.raw_set(&keys.stanza, stanza)?;
+    let stanza = permit.stanza.and_then(LuaElement::into_table);
+    let table: LuaTable = this
+        .new_permit
+        .call((permit.account, stanza, permit.username, permit.to))?;
+    if let Some(id) = id {
+        table.raw_set(&keys.id, id)?;
     }
     if let Some(delay) = permit.delay.and_then(LuaElement::into_table) {
         table.raw_set(&keys.delay, delay)?;
     }
-    let domain = permit.unless_administrator_of;
-    for (key, text) in [
-        (&keys.to, permit.to.as_deref()),
-        (&keys.username, permit.username.as_deref()),
-        (&keys.unless_administrator_of, domain.as_ref().map(Domain::as_str)),
-        (&keys.id, id.as_deref()),
-    ] {
-        if let Some(text) = text {
-            table.raw_set(key, text)?;
-        }
+    if let Some(domain) = permit.unless_administrator_of {
+        table.raw_set(&keys.unless_administrator_of, domain.as_str())?;
     }
     Ok((Some(table), None))
 }
@@ -88,7 +85,7 @@ fn message(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -
     let judged = judged(this, &session, stanza, |request| {
         message::judge(&this.host().matrix, request)
     });
-    outcome(lua, this, Kind::Message, judged.map(|permit| (permit, None)))
+    outcome(lua, this, judged.map(|permit| (permit, None)))
 }
 
 /// `iq(session, stanza, now)`: the permit of a privileged IQ, which is in flight from now on (Q5); or nil and the
@@ -105,7 +102,7 @@ fn iq(
         let id = this.host_mut().ledger.enter(now, request, &permit)?;
         Ok((permit, Some(id)))
     });
-    outcome(lua, this, Kind::Iq, entered)
+    outcome(lua, this, entered)
 }
 
 /// `roster(session, stanza)`: the permit of a roster request; or nil and the denial.
@@ -113,17 +110,16 @@ fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) ->
     let judged = judged(this, &session, stanza, |request| {
         roster::judge(&this.host().matrix, request)
     });
-    outcome(lua, this, Kind::Roster, judged.map(|permit| (permit, None)))
+    outcome(lua, this, judged.map(|permit| (permit, None)))
 }
 
-/// `decline(permit, why)`: the denial where the server knows better than a permit. `why` is "unknown-account";
-/// "lookup" where the server cannot say at once whether the account exists; "administrator" (N1); "failed" where the
-/// server failed to send the stanza; "unrelayable" (Q7); "unreadable" or "unsaved" of a roster. An IQ is not in flight
-/// any more.
-fn decline(lua: &Lua, this: &LuaHost, (permit, why): (LuaTable, Text)) -> LuaResult<LuaTable> {
+/// `decline(kind, permit, why)`: the denial where the server knows better than a permit. `kind` is the method that gave it:
+/// "message", "iq" or "roster". `why` is "unknown-account"; "lookup" where the server cannot say at once whether the account
+/// exists; "administrator" (N1); "failed" where the server failed to send the stanza; "unrelayable" (Q7); "unreadable" or
+/// "unsaved" of a roster. An IQ is not in flight any more.
+fn decline(lua: &Lua, this: &LuaHost, (kind, permit, why): (Text, LuaTable, Text)) -> LuaResult<LuaTable> {
     let keys = &this.keys;
-    let Text(kind) = named(&permit, "kind")?;
-    let kind = Kind::parse(&kind).ok_or_else(|| values::unknown("the kind of a permit", &kind))?;
+    let kind = Kind::parse(&kind).ok_or_else(|| values::unknown("the name of a judgement", &kind))?;
     let why = match &*why {
         "unknown-account" => Why::UnknownAccount,
         "lookup" => Why::Lookup,

@@ -22,7 +22,6 @@ macro_rules! keys {
 }
 
 keys! {
-    account = "account",
     acting = "privileged_acting",
     approved = "approved",
     ask = "ask",
@@ -35,11 +34,9 @@ keys! {
     id = "id",
     inner_id = "inner_id",
     jid = "jid",
-    kind = "kind",
     name = "name",
     persist = "persist",
     rule = "rule",
-    stanza = "stanza",
     subscription = "subscription",
     tags = "tags",
     text = "text",

@@ -124,6 +124,11 @@ impl Element for LuaElement {
             .unwrap_or_default()
     }
 
+    fn has_name(&self, name: &str) -> bool {
+        let found = self.table.as_ref().map(|table| table.raw_get(&self.keys.name));
+        matches!(found, Some(Ok(LuaValue::String(found))) if found == name)
+    }
+
     fn namespace(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.namespace)
     }
@@ -176,10 +181,17 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn read(session: &LuaTable, stanza: &LuaElement, keys: &Keys) -> Origin {
+        let session_type = string(session, &keys.r#type).unwrap_or_default();
+        let is_component = session_type == "component";
         Origin {
-            session_type: string(session, &keys.r#type).unwrap_or_default(),
+            session_type,
             host: string(session, &keys.host).unwrap_or_default(),
-            username: string(session, &keys.username),
+            // A component has none.
+            username: if is_component {
+                None
+            } else {
+                string(session, &keys.username)
+            },
             from: stanza.attribute("from").unwrap_or_default(),
             acting: !matches!(session.raw_get(&keys.acting), Ok(LuaValue::Nil)),
         }
