@@ -4,6 +4,7 @@ use mlua::prelude::*;
 
 use super::host::{LuaHost, named_key};
 use super::keys::Keys;
+use super::raw::Stack;
 use super::stanza::{LuaElement, Origin, each_pair, owned, string};
 use super::values::{self, Answer, Lossy, Natural, Text, denied};
 use crate::administration::Domain;
@@ -32,46 +33,43 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("unrelayable", unrelayable);
 }
 
-/// Calls `judge` with the request that a stanza of a session makes.
-fn judged<R>(
-    this: &LuaHost,
-    session: &LuaTable,
-    stanza: LuaTable,
-    judge: impl FnOnce(&Request<'_, LuaElement>) -> R,
-) -> R {
-    let stanza = LuaElement::stanza(stanza, &this.keys);
-    let origin = Origin::read(session, &stanza, &this.keys);
-    judge(&Request {
-        sender: origin.sender(),
-        stanza,
-        normaliser: &this.server,
-    })
-}
-
 /// Makes the table of a permit. To fill a table field by field from here is several times dearer: each field is set in a
 /// protected call of its own. Most permits have four fields or fewer, so the id of an IQ is set later.
 pub(super) const NEW_PERMIT: &str = "local account, stanza, username, to = ...
     return { account = account, stanza = stanza, username = username, to = to };";
 
-/// Returns a permit as one table; or nil and the denial. `id` is the id that a privileged IQ leaves under.
-fn outcome(
+/// A permit, and the id that a privileged IQ leaves under.
+type Permitted<'s> = (Permit<LuaElement<'s>>, Option<String>);
+
+/// Calls `judge` with the request that a stanza of a session makes. Returns the permit as one table; or nil and the denial.
+fn judged(
     lua: &Lua,
     this: &LuaHost,
-    judged: Result<(Permit<LuaElement>, Option<String>), Denial>,
+    (session, stanza): (&LuaTable, &LuaTable),
+    judge: impl for<'s> FnOnce(&Request<'_, LuaElement<'s>>) -> Result<Permitted<'s>, Denial>,
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
+    let stack = Stack::new(lua, keys)?;
+    let stanza = LuaElement::stanza(&stack, stanza)?;
+    let origin = Origin::read(&*stack.hold(session)?, &stanza);
+    let judged = judge(&Request {
+        sender: origin.sender(),
+        stanza,
+        normaliser: &this.server,
+    });
     let (permit, id) = match judged {
         Ok(permitted) => permitted,
         Err(denial) => return denied(lua, keys, denial),
     };
-    let stanza = permit.stanza.and_then(LuaElement::into_table);
+    let handle = |element: Option<LuaElement<'_>>| element.map_or(Ok(None), |element| element.handle());
+    let stanza = handle(permit.stanza)?;
     let table: LuaTable = this
         .new_permit
         .call((permit.account, stanza, permit.username, permit.to))?;
     if let Some(id) = id {
         table.raw_set(&keys.id, id)?;
     }
-    if let Some(delay) = permit.delay.and_then(LuaElement::into_table) {
+    if let Some(delay) = handle(permit.delay)? {
         table.raw_set(&keys.delay, delay)?;
     }
     if let Some(domain) = permit.unless_administrator_of {
@@ -82,10 +80,9 @@ fn outcome(
 
 /// `message(session, stanza)`: the permit of a privileged message; or nil and the denial.
 fn message(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
-    let judged = judged(this, &session, stanza, |request| {
-        message::judge(&this.host().matrix, request)
-    });
-    outcome(lua, this, judged.map(|permit| (permit, None)))
+    judged(lua, this, (&session, &stanza), |request| {
+        Ok((message::judge(&this.host().matrix, request)?, None))
+    })
 }
 
 /// `iq(session, stanza, now)`: the permit of a privileged IQ, which is in flight from now on (Q5); or nil and the
@@ -95,22 +92,20 @@ fn iq(
     this: &LuaHost,
     (session, stanza, Natural(now)): (LuaTable, LuaTable, Natural),
 ) -> LuaResult<Answer> {
-    let entered = judged(this, &session, stanza, |request| {
+    judged(lua, this, (&session, &stanza), |request| {
         // Judging asks the server, so the host is borrowed for change only afterwards.
         let judged = iq::judge(&this.host().matrix, request);
         let permit = judged?;
         let id = this.host_mut().ledger.enter(now, request, &permit)?;
         Ok((permit, Some(id)))
-    });
-    outcome(lua, this, entered)
+    })
 }
 
 /// `roster(session, stanza)`: the permit of a roster request; or nil and the denial.
 fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
-    let judged = judged(this, &session, stanza, |request| {
-        roster::judge(&this.host().matrix, request)
-    });
-    outcome(lua, this, judged.map(|permit| (permit, None)))
+    judged(lua, this, (&session, &stanza), |request| {
+        Ok((roster::judge(&this.host().matrix, request)?, None))
+    })
 }
 
 /// `decline(kind, permit, why)`: the denial where the server knows better than a permit. `kind` is the method that gave it:

@@ -6,64 +6,88 @@
 use mlua::prelude::*;
 
 macro_rules! keys {
-    ($($field:ident = $text:literal),* $(,)?) => {
+    ($($field:ident $key:ident = $text:literal),* $(,)?) => {
         /// One kept string per key.
         #[derive(Debug)]
+        #[expect(dead_code, reason = "as for `Key`")]
         pub(super) struct Keys {
             $(pub(super) $field: LuaString,)*
+            list: LuaTable,
+        }
+
+        /// A key by its place in the list of them all.
+        #[derive(Clone, Copy, Debug)]
+        #[expect(dead_code, reason = "some are read in one way only, by a kept string or by their place")]
+        pub(super) enum Key {
+            $($key,)*
         }
 
         impl Keys {
             pub(super) fn new(lua: &Lua) -> LuaResult<Keys> {
-                Ok(Keys { $($field: lua.create_string($text)?,)* })
+                Ok(Keys {
+                    $($field: lua.create_string($text)?,)*
+                    list: lua.create_sequence_from([$($text),*])?,
+                })
             }
         }
     };
 }
 
 keys! {
-    acting = "privileged_acting",
-    approved = "approved",
-    ask = "ask",
-    attr = "attr",
-    condition = "condition",
-    delay = "delay",
-    from = "from",
-    groups = "groups",
-    host = "host",
-    id = "id",
-    inner_id = "inner_id",
-    jid = "jid",
-    name = "name",
-    persist = "persist",
-    rule = "rule",
-    subscription = "subscription",
-    tags = "tags",
-    text = "text",
-    to = "to",
-    r#type = "type",
-    unless_administrator_of = "unless_administrator_of",
-    username = "username",
-    ver = "ver",
-    version = "version",
-    xmlns = "xmlns",
+    acting Acting = "privileged_acting",
+    approved Approved = "approved",
+    ask Ask = "ask",
+    attr Attr = "attr",
+    condition Condition = "condition",
+    delay Delay = "delay",
+    from From = "from",
+    groups Groups = "groups",
+    host Host = "host",
+    id Id = "id",
+    inner_id InnerId = "inner_id",
+    jid Jid = "jid",
+    name Name = "name",
+    persist Persist = "persist",
+    rule Rule = "rule",
+    subscription Subscription = "subscription",
+    tags Tags = "tags",
+    text Text = "text",
+    to To = "to",
+    r#type Type = "type",
+    unless_administrator_of UnlessAdministratorOf = "unless_administrator_of",
+    username Username = "username",
+    ver Ver = "ver",
+    version Version = "version",
+    xmlns Xmlns = "xmlns",
 }
 
 impl Keys {
-    /// The kept string for the name of an attribute, if it is one we keep.
-    pub(super) fn attribute(&self, name: &str) -> Option<&LuaString> {
+    /// All keys in one table, in order.
+    pub(super) fn list(&self) -> &LuaTable {
+        &self.list
+    }
+}
+
+impl Key {
+    /// The place of the key in the list of them all, from 1.
+    pub(super) fn number(self) -> mlua::Integer {
+        self as mlua::Integer + 1
+    }
+
+    /// The key for the name of an attribute, if it is one we read.
+    pub(super) fn attribute(name: &str) -> Option<Key> {
         Some(match name {
-            "approved" => &self.approved,
-            "ask" => &self.ask,
-            "from" => &self.from,
-            "id" => &self.id,
-            "jid" => &self.jid,
-            "name" => &self.name,
-            "subscription" => &self.subscription,
-            "to" => &self.to,
-            "type" => &self.r#type,
-            "ver" => &self.ver,
-            "xmlns" => &self.xmlns,
+            "approved" => Key::Approved,
+            "ask" => Key::Ask,
+            "from" => Key::From,
+            "id" => Key::Id,
+            "jid" => Key::Jid,
+            "name" => Key::Name,
+            "subscription" => Key::Subscription,
+            "to" => Key::To,
+            "type" => Key::Type,
+            "ver" => Key::Ver,
+            "xmlns" => Key::Xmlns,
             _ => return None,
         })
     }

@@ -9,6 +9,7 @@ mod host;
 mod judgements;
 mod keys;
 mod presences;
+mod raw;
 mod rosters;
 mod saved;
 mod server;

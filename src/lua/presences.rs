@@ -7,6 +7,7 @@ use mlua::prelude::*;
 
 use super::host::LuaHost;
 use super::keys::Keys;
+use super::raw::Stack;
 use super::rosters::{is_told_presence, subscribed_to};
 use super::stanza::{LuaElement, owned, string};
 use super::values::{Flag, Natural, Text, Viewer, Viewers};
@@ -85,7 +86,7 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
 /// the roster of the sender, if the server has it: the server itself sends the presence to those of its contacts that may
 /// see it (P5).
 fn viewers(
-    _: &Lua,
+    lua: &Lua,
     this: &LuaHost,
     (occasion, username, stanza, among, contacts): (
         Occasion,
@@ -96,7 +97,8 @@ fn viewers(
     ),
 ) -> LuaResult<(Option<Vec<Number>>, Option<u64>)> {
     let keys = &this.keys;
-    let from = LuaElement::stanza(stanza.clone(), keys)
+    let stack = Stack::new(lua, keys)?;
+    let from = LuaElement::stanza(&stack, &stanza)?
         .attribute("from")
         .unwrap_or_default();
     let case = Case {
@@ -173,11 +175,11 @@ fn lost(
 /// `confirm(username, roster, among)`: the presence that these viewers were told of the account and of the contacts it
 /// is subscribed to, and may still see, is known on its account (P4).
 fn confirm(
-    _: &Lua,
+    lua: &Lua,
     this: &LuaHost,
     (username, stored, Viewers(some)): (Text, LuaTable, Viewers),
 ) -> LuaResult<()> {
-    let subscribed = subscribed_to(&stored, &this.keys);
+    let subscribed = subscribed_to(lua, &stored, &this.keys)?;
     let host = this.host();
     let contacts = subscribed.iter().map(String::as_str);
     host.viewers.confirm(&host.matrix, &username, contacts, &some);
@@ -191,7 +193,7 @@ fn contacts(
     this: &LuaHost,
     (username, stored, Viewers(some)): (Text, LuaTable, Viewers),
 ) -> LuaResult<LuaTable> {
-    let subscribed = subscribed_to(&stored, &this.keys);
+    let subscribed = subscribed_to(lua, &stored, &this.keys)?;
     let host = this.host();
     let contacts = subscribed.iter().map(String::as_str);
     let worth = host

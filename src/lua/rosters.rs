@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use mlua::prelude::*;
 
 use super::host::{LuaHost, named};
-use super::keys::Keys;
-use super::stanza::{LuaElement, owned, string};
+use super::keys::{Key, Keys};
+use super::raw::{Place, Stack};
+use super::stanza::{LuaElement, string};
 use super::values::{self, Answer, Flag, Natural, Text, denied};
 use crate::element::Element;
 use crate::item::{Item, Subscription};
@@ -34,12 +35,13 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
 
 /// `roster_result(account, stanza, roster)`: the answer to a roster get of `stanza`, finished (R1).
 fn roster_result(
-    _: &Lua,
+    lua: &Lua,
     this: &LuaHost,
     (account, stanza, stored): (Text, LuaTable, LuaTable),
 ) -> LuaResult<String> {
     let keys = &this.keys;
-    let stanza = LuaElement::stanza(stanza, keys);
+    let stack = Stack::new(lua, keys)?;
+    let stanza = LuaElement::stanza(&stack, &stanza)?;
     let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
     let head = IqHead {
         kind: "result",
@@ -54,7 +56,7 @@ fn roster_result(
     }
     let ver = ours.map(version_text);
     let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
-    write_contacts(&stored, keys, &mut writer)?;
+    write_contacts(&*stack.hold(&stored)?, &mut writer);
     Ok(writer.finish())
 }
 
@@ -66,9 +68,10 @@ fn plan_roster_set(
     (account, stanza, stored): (Text, LuaTable, LuaTable),
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
-    let stanza = LuaElement::stanza(stanza, keys);
+    let stack = Stack::new(lua, keys)?;
+    let stanza = LuaElement::stanza(&stack, &stanza)?;
     let planned = roster::read_stanza(&stanza, &account, &this.server)
-        .and_then(|sets| roster::plan(sets, |jid| find(&stored, jid, keys)));
+        .and_then(|sets| roster::plan(sets, |jid| find(&stack, &stored, jid)));
     match planned {
         Ok(planned) => Ok((Some(changes(lua, planned)?), None)),
         Err(denial) => denied(lua, keys, denial),
@@ -86,8 +89,10 @@ fn agree_roster_change(
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
     let contact: Text = named(&change, "jid")?;
-    let wanted = read_item(&change, keys).subscription;
-    let theirs = item.map(|item| read_item(&item, keys));
+    let stack = Stack::new(lua, keys)?;
+    let wanted = read_item(&*stack.hold(&change)?).subscription;
+    let theirs = item.map(|item| Ok::<_, LuaError>(read_item(&*stack.hold(&item)?)));
+    let theirs = theirs.transpose()?;
     match roster::agree(&account, &contact, wanted, theirs.as_ref(), may_set) {
         Ok(agreed) => {
             let agreement = lua.create_table()?;
@@ -108,7 +113,9 @@ fn pushes(
     (username, jid, item, version): (Text, Text, Option<LuaTable>, Option<Natural>),
 ) -> LuaResult<Option<LuaTable>> {
     let keys = &this.keys;
-    let item = item.map(|item| read_item(&item, keys));
+    let stack = Stack::new(lua, keys)?;
+    let item = item.map(|item| Ok::<_, LuaError>(read_item(&*stack.hold(&item)?)));
+    let item = item.transpose()?;
     let version = version.map(|Natural(version)| version.to_string());
     let outgoing = this
         .host_mut()
@@ -119,104 +126,91 @@ fn pushes(
 /// `roster_changes(before, after)`: the contacts whose visible item differs between two rosters, or
 /// parts of rosters, either of which may be nil (R7, R8).
 fn roster_changes(
-    _: &Lua,
+    lua: &Lua,
     this: &LuaHost,
     (before, after): (Option<LuaTable>, Option<LuaTable>),
 ) -> LuaResult<Vec<String>> {
-    let part =
-        |stored: Option<LuaTable>| stored.map_or_else(BTreeMap::new, |stored| visible(&stored, &this.keys));
-    Ok(roster::changed(&part(before), &part(after)))
+    let stack = Stack::new(lua, &this.keys)?;
+    let part = |stored: Option<LuaTable>| match stored {
+        Some(stored) => Ok::<_, LuaError>(visible(&*stack.hold(&stored)?)),
+        None => Ok(BTreeMap::new()),
+    };
+    Ok(roster::changed(&part(before)?, &part(after)?))
 }
 
 /// The visible part of a stored item (R8).
-fn read_item(item: &LuaTable, keys: &Keys) -> Item {
+fn read_item(item: &Place<'_>) -> Item {
     let mut groups = BTreeSet::new();
-    each_group(item, keys, |group| {
-        groups.insert(group);
+    item.inner_for_each(Key::Groups, |group, _| {
+        groups.insert(group.to_owned());
     });
     Item {
-        subscription: string(item, &keys.subscription)
+        subscription: item
+            .string(Key::Subscription)
             .and_then(|value| Subscription::parse(&value))
             .unwrap_or_default(),
-        ask: string(item, &keys.ask).is_some(),
-        approved: is_approved(item, keys),
-        name: string(item, &keys.name),
+        ask: item.string(Key::Ask).is_some(),
+        approved: is_approved(item),
+        name: item.string(Key::Name),
         groups,
     }
 }
 
 /// Writes all contacts of a stored roster.
-fn write_contacts(stored: &LuaTable, keys: &Keys, writer: &mut RosterWriter) -> LuaResult<()> {
-    stored.for_each(|jid: LuaValue, item: LuaValue| {
-        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
-            && let Some(subscription) = string(&item, &keys.subscription)
-        {
-            let ask = string(&item, &keys.ask);
-            let name = string(&item, &keys.name);
-            let jid = owned(&jid);
-            let approved = is_approved(&item, keys);
-            writer.item(&jid, &subscription, ask.as_deref(), approved, name.as_deref());
-            each_group(&item, keys, |group| writer.group(&group));
+fn write_contacts(stored: &Place<'_>, writer: &mut RosterWriter) {
+    stored.for_each(|jid, item| {
+        let Some(item) = item else { return };
+        if let Some(subscription) = item.string(Key::Subscription) {
+            let ask = item.string(Key::Ask);
+            let name = item.string(Key::Name);
+            writer.item(
+                jid,
+                &subscription,
+                ask.as_deref(),
+                is_approved(&item),
+                name.as_deref(),
+            );
+            item.inner_for_each(Key::Groups, |group, _| writer.group(group));
             writer.end_item();
         }
-        Ok(())
-    })
+    });
 }
 
 /// Whether the account has approved the contact in advance; some versions store a string.
-fn is_approved(item: &LuaTable, keys: &Keys) -> bool {
-    match item.raw_get(&keys.approved) {
-        Ok(LuaValue::Boolean(approved)) => approved,
-        Ok(LuaValue::String(text)) => text.as_bytes() == b"true",
-        _ => false,
-    }
-}
-
-/// Calls `each` with every group of a stored item.
-fn each_group(item: &LuaTable, keys: &Keys, mut each: impl FnMut(String)) {
-    if let Ok(LuaValue::Table(groups)) = item.raw_get(&keys.groups) {
-        // The closure never fails, and neither does reading a table.
-        let _ = groups.for_each(|group: LuaValue, _: LuaValue| {
-            if let LuaValue::String(group) = group {
-                each(owned(&group));
-            }
-            Ok(())
-        });
-    }
+fn is_approved(item: &Place<'_>) -> bool {
+    item.flag(Key::Approved)
+        .unwrap_or_else(|| item.holds(Key::Approved, "true"))
 }
 
 /// Returns the contacts of a stored roster, or of a part of one, by JID. Rows that are not contacts are
 /// left out (R8), and so are contacts that are not stored: a save does not change those.
-fn visible(stored: &LuaTable, keys: &Keys) -> BTreeMap<String, Item> {
+fn visible(stored: &Place<'_>) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
-    // The closure never fails, and neither does reading a table.
-    let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
-        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
-            && string(&item, &keys.subscription).is_some()
-            && is_stored(&item, keys)
-        {
-            items.insert(owned(&jid), read_item(&item, keys));
+    stored.for_each(|jid, item| {
+        if let Some(item) = item.filter(|item| is_contact(item) && is_stored(item)) {
+            items.insert(jid.to_owned(), read_item(&item));
         }
-        Ok(())
     });
     items
 }
 
+/// Whether a row of a roster is a contact.
+fn is_contact(row: &Place<'_>) -> bool {
+    row.string(Key::Subscription).is_some()
+}
+
 /// The contacts that the account is subscribed to.
-pub(super) fn subscribed_to(stored: &LuaTable, keys: &Keys) -> Vec<String> {
+pub(super) fn subscribed_to(lua: &Lua, stored: &LuaTable, keys: &Keys) -> LuaResult<Vec<String>> {
     let mut contacts = Vec::new();
-    // The closure never fails, and neither does reading a table.
-    let _ = stored.for_each(|jid: LuaValue, item: LuaValue| {
-        if let (LuaValue::String(jid), LuaValue::Table(item)) = (jid, item)
-            && string(&item, &keys.subscription)
-                .and_then(|value| Subscription::parse(&value))
-                .is_some_and(Subscription::includes_to)
-        {
-            contacts.push(owned(&jid));
+    let stack = Stack::new(lua, keys)?;
+    stack.hold(stored)?.for_each(|jid, item| {
+        let subscription = item.and_then(|item| item.string(Key::Subscription));
+        let subscription = subscription.and_then(|value| Subscription::parse(&value));
+        if subscription.is_some_and(Subscription::includes_to) {
+            contacts.push(jid.to_owned());
         }
-        Ok(())
     });
-    contacts
+    Ok(contacts)
 }
 
 /// Whether the account with this roster tells a contact its presence.
@@ -230,20 +224,19 @@ pub(super) fn is_told_presence(roster: &LuaTable, jid: &str, keys: &Keys) -> boo
 }
 
 /// The item of a contact in a roster that the server has loaded.
-fn find(roster: &LuaTable, jid: &str, keys: &Keys) -> Option<Current> {
-    match roster.raw_get(jid) {
-        Ok(LuaValue::Table(item)) => Some(Current {
-            is_stored: is_stored(&item, keys),
-            item: read_item(&item, keys),
-        }),
-        _ => None,
-    }
+fn find(stack: &Stack<'_>, roster: &LuaTable, jid: &str) -> Option<Current> {
+    let item = roster.raw_get::<LuaTable>(jid).ok()?;
+    let item = stack.hold(&item).ok()?;
+    Some(Current {
+        is_stored: is_stored(&item),
+        item: read_item(&item),
+    })
 }
 
 /// Whether an item is one that storage holds. Modules that add contacts to a roster while it is loaded
 /// mark them, and leave them out when it is saved.
-fn is_stored(item: &LuaTable, keys: &Keys) -> bool {
-    !matches!(item.raw_get(&keys.persist), Ok(LuaValue::Boolean(false)))
+fn is_stored(item: &Place<'_>) -> bool {
+    item.flag(Key::Persist) != Some(false)
 }
 
 /// The roster version: a number, or nothing where the server keeps none.

@@ -1,12 +1,11 @@
 //! The server's stanza tables and sessions, read without metamethods.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
-use std::rc::Rc;
 
 use mlua::prelude::*;
 
-use super::keys::Keys;
+use super::keys::Key;
+use super::raw::{Field, Place, Stack, Table};
 use crate::element::Element;
 use crate::ns;
 use crate::request::{Sender, Session};
@@ -14,79 +13,45 @@ use crate::request::{Sender, Session};
 /// One element of a stanza: a table with `name`, `attr` and `tags`.
 ///
 /// Whatever has the wrong type reads as absent, which the core refuses.
-#[derive(Clone, Debug)]
-pub(super) struct LuaElement {
+pub(super) struct LuaElement<'s> {
     /// `None` for something else in the place of an element: it has no name, and nothing in it.
-    table: Option<LuaTable>,
-    attr: Option<LuaTable>,
+    table: Option<Table<'s>>,
     /// The element's own, or else that around it.
     namespace: Cow<'static, str>,
-    /// The list of child elements, once it was looked for.
-    tags: OnceCell<Option<LuaTable>>,
-    keys: Rc<Keys>,
 }
 
-impl LuaElement {
+impl<'s> LuaElement<'s> {
     /// A stanza, in the namespace of stanzas unless it says otherwise.
-    pub(super) fn stanza(table: LuaTable, keys: &Rc<Keys>) -> LuaElement {
-        LuaElement::inside(Cow::Borrowed(ns::CLIENT), table, keys)
+    pub(super) fn stanza(stack: &'s Stack<'_>, table: &LuaTable) -> LuaResult<LuaElement<'s>> {
+        Ok(LuaElement::inside(Cow::Borrowed(ns::CLIENT), stack.hold(table)?))
     }
 
     /// An element inside one with the namespace `around`.
-    fn inside(around: Cow<'static, str>, table: LuaTable, keys: &Rc<Keys>) -> LuaElement {
-        let attr = sub_table(&table, &keys.attr);
-        let own = attr.as_ref().and_then(|attr| match attr.raw_get(&keys.xmlns) {
-            Ok(LuaValue::String(text)) => Some(namespace(&text)),
-            Ok(LuaValue::Nil) => None,
+    fn inside(around: Cow<'static, str>, table: Table<'s>) -> LuaElement<'s> {
+        // Those we know take no memory of their own.
+        const KNOWN: [&str; 6] = [
+            ns::CLIENT,
+            ns::PRIVILEGE,
+            ns::FORWARD,
+            ns::ROSTER,
+            ns::PRIVILEGE_1,
+            ns::DELAY,
+        ];
+        let namespace = match table.inner_field(Key::Attr, Key::Xmlns, &KNOWN) {
+            Field::Text(own) => own,
+            Field::Absent => around,
             // Something else in the place of a namespace is not a missing one.
-            _ => Some(Cow::Borrowed("")),
-        });
+            Field::Other => Cow::Borrowed(""),
+        };
         LuaElement {
             table: Some(table),
-            attr,
-            namespace: own.unwrap_or(around),
-            tags: OnceCell::new(),
-            keys: Rc::clone(keys),
+            namespace,
         }
     }
 
-    fn tags(&self) -> Option<&LuaTable> {
-        self.tags
-            .get_or_init(|| {
-                self.table
-                    .as_ref()
-                    .and_then(|table| sub_table(table, &self.keys.tags))
-            })
-            .as_ref()
-    }
-
-    /// The table itself, to be handed back.
-    pub(super) fn into_table(self) -> Option<LuaTable> {
-        self.table
-    }
-}
-
-/// A namespace; those we know take no memory of their own.
-fn namespace(text: &LuaString) -> Cow<'static, str> {
-    const KNOWN: [&str; 6] = [
-        ns::CLIENT,
-        ns::PRIVILEGE,
-        ns::FORWARD,
-        ns::ROSTER,
-        ns::PRIVILEGE_1,
-        ns::DELAY,
-    ];
-    let bytes = text.as_bytes();
-    match KNOWN.into_iter().find(|known| known.as_bytes() == &*bytes) {
-        Some(known) => Cow::Borrowed(known),
-        None => Cow::Owned(owned(text)),
-    }
-}
-
-fn sub_table(table: &LuaTable, key: &LuaString) -> Option<LuaTable> {
-    match table.raw_get(key) {
-        Ok(LuaValue::Table(table)) => Some(table),
-        _ => None,
+    /// The table itself, to be handed back; nil where it is none.
+    pub(super) fn handle(&self) -> LuaResult<Option<LuaTable>> {
+        self.table.as_ref().map(|table| table.handle()).transpose()
     }
 }
 
@@ -116,17 +81,16 @@ pub(super) fn owned(text: &LuaString) -> String {
     }
 }
 
-impl Element for LuaElement {
+impl Element for LuaElement<'_> {
     fn name(&self) -> String {
-        self.table
-            .as_ref()
-            .and_then(|table| string(table, &self.keys.name))
-            .unwrap_or_default()
+        let name = self.table.as_ref().and_then(|table| table.string(Key::Name));
+        name.unwrap_or_default()
     }
 
     fn has_name(&self, name: &str) -> bool {
-        let found = self.table.as_ref().map(|table| table.raw_get(&self.keys.name));
-        matches!(found, Some(Ok(LuaValue::String(found))) if found == name)
+        self.table
+            .as_ref()
+            .is_some_and(|table| table.holds(Key::Name, name))
     }
 
     fn namespace(&self) -> Cow<'_, str> {
@@ -134,45 +98,43 @@ impl Element for LuaElement {
     }
 
     fn attribute(&self, name: &str) -> Option<String> {
-        let attr = self.attr.as_ref()?;
-        self.keys.attribute(name).and_then(|key| string(attr, key))
+        let table = self.table.as_ref()?;
+        table.inner_field(Key::Attr, Key::attribute(name)?, &[]).found()
     }
 
     fn child_count(&self) -> usize {
-        self.tags().map_or(0, LuaTable::raw_len)
+        self.table.as_ref().map_or(0, |table| table.inner_len(Key::Tags))
     }
 
-    fn child(&self, index: usize) -> Option<LuaElement> {
-        match self.tags()?.raw_get(index + 1) {
-            Ok(LuaValue::Table(table)) => Some(LuaElement::inside(self.namespace.clone(), table, &self.keys)),
-            // Counted as a child, so it must not be passed over as if it were none.
-            _ => Some(LuaElement {
-                table: None,
-                attr: None,
-                namespace: Cow::Borrowed(""),
-                tags: OnceCell::new(),
-                keys: Rc::clone(&self.keys),
-            }),
+    fn child(&self, index: usize) -> Option<Self> {
+        if index >= self.child_count() {
+            return None;
         }
+        let table = self.table.as_ref()?;
+        Some(match table.inner_item(Key::Tags, index + 1) {
+            Some(child) => LuaElement::inside(self.namespace.clone(), child),
+            // Counted as a child, so it must not be passed over as if it were none.
+            None => LuaElement {
+                table: None,
+                namespace: Cow::Borrowed(""),
+            },
+        })
     }
 
     fn text(&self) -> String {
-        let mut text = String::new();
-        if let Some(table) = &self.table {
-            for index in 1..=table.raw_len() {
-                if let Ok(LuaValue::String(part)) = table.raw_get(index) {
-                    text.push_str(&owned(&part));
-                }
-            }
-        }
-        text
+        let Some(table) = &self.table else {
+            return String::new();
+        };
+        (1..=table.len())
+            .filter_map(|index| table.item_string(index))
+            .collect()
     }
 }
 
 /// Who sent a stanza, read from its session and its `from`; see [`Sender`].
 #[derive(Debug)]
 pub(super) struct Origin {
-    session_type: String,
+    session_type: Cow<'static, str>,
     host: String,
     username: Option<String>,
     from: String,
@@ -180,20 +142,20 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn read(session: &LuaTable, stanza: &LuaElement, keys: &Keys) -> Origin {
-        let session_type = string(session, &keys.r#type).unwrap_or_default();
-        let is_component = session_type == "component";
+    pub(super) fn read(session: &Place<'_>, stanza: &LuaElement<'_>) -> Origin {
+        let session_type = match session.field(Key::Type, &["component", "c2s"]) {
+            Field::Text(session_type) => session_type,
+            Field::Absent | Field::Other => Cow::Borrowed(""),
+        };
         Origin {
-            session_type,
-            host: string(session, &keys.host).unwrap_or_default(),
             // A component has none.
-            username: if is_component {
-                None
-            } else {
-                string(session, &keys.username)
-            },
+            username: (session_type != "component")
+                .then(|| session.string(Key::Username))
+                .flatten(),
+            session_type,
+            host: session.string(Key::Host).unwrap_or_default(),
             from: stanza.attribute("from").unwrap_or_default(),
-            acting: !matches!(session.raw_get(&keys.acting), Ok(LuaValue::Nil)),
+            acting: !matches!(session.field(Key::Acting, &[]), Field::Absent),
         }
     }
 
