@@ -22,8 +22,6 @@ use crate::wire::xml;
 pub(super) struct LuaHost {
     pub(super) keys: Rc<Keys>,
     pub(super) server: LuaServer,
-    /// See [`judgements::NEW_PERMIT`].
-    pub(super) new_permit: LuaFunction,
     host: RefCell<Host>,
 }
 
@@ -117,7 +115,6 @@ pub(super) fn open(lua: &Lua, options: Options) -> LuaResult<LuaHost> {
     Ok(LuaHost {
         keys: Rc::new(Keys::new(lua)?),
         server: options.server,
-        new_permit: lua.load(judgements::NEW_PERMIT).into_function()?,
         host: RefCell::new(Host::new(options.host.0, options.id_prefix.0)),
     })
 }

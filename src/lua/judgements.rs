@@ -3,8 +3,8 @@
 use mlua::prelude::*;
 
 use super::host::{LuaHost, named_key};
-use super::keys::Keys;
-use super::raw::Stack;
+use super::keys::{Key, Keys};
+use super::raw::{self, Argument, Stack};
 use super::stanza::{LuaElement, Origin, each_pair, owned, string};
 use super::values::{self, Answer, Lossy, Natural, Text, denied};
 use crate::administration::Domain;
@@ -33,11 +33,6 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("unrelayable", unrelayable);
 }
 
-/// Makes the table of a permit. To fill a table field by field from here is several times dearer: each field is set in a
-/// protected call of its own. Most permits have four fields or fewer, so the id of an IQ is set later.
-pub(super) const NEW_PERMIT: &str = "local account, stanza, username, to = ...
-    return { account = account, stanza = stanza, username = username, to = to };";
-
 /// A permit, and the id that a privileged IQ leaves under.
 type Permitted<'s> = (Permit<LuaElement<'s>>, Option<String>);
 
@@ -45,41 +40,52 @@ type Permitted<'s> = (Permit<LuaElement<'s>>, Option<String>);
 fn judged(
     lua: &Lua,
     this: &LuaHost,
-    (session, stanza): (&LuaTable, &LuaTable),
+    (session, stanza): (&Argument, &Argument),
     judge: impl for<'s> FnOnce(&Request<'_, LuaElement<'s>>) -> Result<Permitted<'s>, Denial>,
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
-    let stack = Stack::new(lua, keys)?;
-    let stanza = LuaElement::stanza(&stack, stanza)?;
-    let origin = Origin::read(&*stack.hold(session)?, &stanza);
-    let judged = judge(&Request {
-        sender: origin.sender(),
-        stanza,
-        normaliser: &this.server,
-    });
-    let (permit, id) = match judged {
-        Ok(permitted) => permitted,
-        Err(denial) => return denied(lua, keys, denial),
-    };
-    let handle = |element: Option<LuaElement<'_>>| element.map_or(Ok(None), |element| element.handle());
-    let stanza = handle(permit.stanza)?;
-    let table: LuaTable = this
-        .new_permit
-        .call((permit.account, stanza, permit.username, permit.to))?;
-    if let Some(id) = id {
-        table.raw_set(&keys.id, id)?;
-    }
-    if let Some(delay) = handle(permit.delay)? {
+    Stack::with(lua, keys, |stack| {
+        let stanza = LuaElement::stanza(stack.argument(stanza)?);
+        let origin = Origin::read(&*stack.argument(session)?, &stanza);
+        let judged = judge(&Request {
+            sender: origin.sender(),
+            stanza,
+            normaliser: &this.server,
+        });
+        match judged {
+            Ok((permit, id)) => Ok((Some(permitted(lua, keys, &permit, id.as_deref())?), None)),
+            Err(denial) => denied(lua, keys, &denial),
+        }
+    })
+}
+
+/// Returns a permit as one table.
+fn permitted(
+    lua: &Lua,
+    keys: &Keys,
+    permit: &Permit<LuaElement<'_>>,
+    id: Option<&str>,
+) -> LuaResult<LuaTable> {
+    let texts = [
+        (Key::Account, Some(&*permit.account)),
+        (Key::To, permit.to.as_deref()),
+        (Key::Username, permit.username.as_deref()),
+        (
+            Key::UnlessAdministratorOf,
+            permit.unless_administrator_of.as_ref().map(Domain::as_str),
+        ),
+        (Key::Id, id),
+    ];
+    let stanza = permit.stanza.as_ref().and_then(LuaElement::place);
+    let table = raw::new_table(lua, keys, &texts, stanza.map(|stanza| (Key::Stanza, stanza)))?;
+    if let Some(delay) = permit.delay.as_ref().and_then(LuaElement::place) {
         table.raw_set(&keys.delay, delay)?;
     }
-    if let Some(domain) = permit.unless_administrator_of {
-        table.raw_set(&keys.unless_administrator_of, domain.as_str())?;
-    }
-    Ok((Some(table), None))
+    Ok(table)
 }
 
 /// `message(session, stanza)`: the permit of a privileged message; or nil and the denial.
-fn message(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
+fn message(lua: &Lua, this: &LuaHost, (session, stanza): (Argument, Argument)) -> LuaResult<Answer> {
     judged(lua, this, (&session, &stanza), |request| {
         Ok((message::judge(&this.host().matrix, request)?, None))
     })
@@ -90,7 +96,7 @@ fn message(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -
 fn iq(
     lua: &Lua,
     this: &LuaHost,
-    (session, stanza, Natural(now)): (LuaTable, LuaTable, Natural),
+    (session, stanza, Natural(now)): (Argument, Argument, Natural),
 ) -> LuaResult<Answer> {
     judged(lua, this, (&session, &stanza), |request| {
         // Judging asks the server, so the host is borrowed for change only afterwards.
@@ -102,7 +108,7 @@ fn iq(
 }
 
 /// `roster(session, stanza)`: the permit of a roster request; or nil and the denial.
-fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (LuaTable, LuaTable)) -> LuaResult<Answer> {
+fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (Argument, Argument)) -> LuaResult<Answer> {
     judged(lua, this, (&session, &stanza), |request| {
         Ok((roster::judge(&this.host().matrix, request)?, None))
     })
@@ -130,7 +136,7 @@ fn decline(lua: &Lua, this: &LuaHost, (kind, permit, why): (Text, LuaTable, Text
     };
     let id = string(&permit, &keys.id);
     let denial = this.host_mut().decline(kind, &why, id.as_deref());
-    values::denial(lua, keys, denial)
+    values::denial(lua, keys, &denial)
 }
 
 /// `answer(id, from, to)`: an IQ of type result or error has come back under one of our ids. Returns `{ to = the entity's

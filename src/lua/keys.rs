@@ -34,6 +34,7 @@ macro_rules! keys {
 }
 
 keys! {
+    account Account = "account",
     acting Acting = "privileged_acting",
     approved Approved = "approved",
     ask Ask = "ask",
@@ -49,6 +50,7 @@ keys! {
     name Name = "name",
     persist Persist = "persist",
     rule Rule = "rule",
+    stanza Stanza = "stanza",
     subscription Subscription = "subscription",
     tags Tags = "tags",
     text Text = "text",

@@ -7,11 +7,9 @@ use mlua::prelude::*;
 
 use super::host::LuaHost;
 use super::keys::Keys;
-use super::raw::Stack;
 use super::rosters::{is_told_presence, subscribed_to};
-use super::stanza::{LuaElement, owned, string};
+use super::stanza::{owned, string};
 use super::values::{Flag, Natural, Text, Viewer, Viewers};
-use crate::element::Element;
 use crate::fingerprint::{Fingerprint, Fingerprinter, Sender};
 use crate::host::Host;
 use crate::memory::Memory;
@@ -86,7 +84,7 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
 /// the roster of the sender, if the server has it: the server itself sends the presence to those of its contacts that may
 /// see it (P5).
 fn viewers(
-    lua: &Lua,
+    _: &Lua,
     this: &LuaHost,
     (occasion, username, stanza, among, contacts): (
         Occasion,
@@ -97,9 +95,9 @@ fn viewers(
     ),
 ) -> LuaResult<(Option<Vec<Number>>, Option<u64>)> {
     let keys = &this.keys;
-    let stack = Stack::new(lua, keys)?;
-    let from = LuaElement::stanza(&stack, &stanza)?
-        .attribute("from")
+    let from: Option<LuaTable> = stanza.raw_get(&keys.attr).ok();
+    let from = from
+        .and_then(|attr| string(&attr, &keys.from))
         .unwrap_or_default();
     let case = Case {
         occasion,

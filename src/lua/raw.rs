@@ -4,22 +4,26 @@
 //! without this module a privileged message takes a tenth more of the processor's time inside the library, and a roster of
 //! 500 contacts takes a third more (`make bench-count`).
 //!
-//! Why it is sound, in the order of what could go wrong:
+//! Why it is sound, by what could go wrong:
 //!
 //! - *A jump over Rust frames.* Lua leaves a function by a jump where it raises an error. None of the functions called here
-//!   raises: they are `lua_gettop`, `lua_settop`, `lua_pushvalue`, `lua_pushnil`, `lua_replace`, `lua_type`, `lua_rawlen`,
-//!   `lua_toboolean`, `lua_tolstring` on strings alone, `lua_rawget` and `lua_rawgeti` on tables alone, and `lua_next` with
-//!   a key that the table has. No metamethod runs, nothing is allocated by Lua, and so nothing is collected.
-//! - *The size of the stack.* [`Stack::new`] makes room for all places and for the values that a function here needs besides.
-//!   Only [`Place::for_each`] calls back while it has values on the stack, and it makes room for the next such function.
+//!   raises: they move values on the stack, ask for a type or a length, read a string without converting it, look up a key
+//!   of a table without metamethods, or go on from a key that the table has. Lua allocates nothing meanwhile, and collects
+//!   nothing. [`new_table`] alone allocates, in a protected call.
+//! - *The size of the stack.* [`Stack::with`] makes room for all places and for the values that a function needs besides.
+//!   The functions that call back make room for what is called.
 //! - *Values that move or go.* A table is named by its place on the stack, never by a pointer. The bytes of a string are
 //!   copied, or compared, before the string leaves the stack.
-//! - *A key that the table has not got any more* would make `lua_next` raise. A table changes only while Lua code runs, and
+//! - *A key that the table has not got any more* is an error for `lua_next`. A table changes only while Lua code runs, and
 //!   the closure of [`Place::for_each`] is [`Send`]: no handle of mlua's, and nothing of this module, is.
-//! - *A place that outlives its frame.* A [`Table`] and a [`Place`] borrow the [`Stack`], and that borrows the `Lua` of the call. Both end
-//!   with the call. A call of the library's own makes its own frame above.
+//! - *A place that outlives its frame.* [`Table`] and [`Place`] borrow the [`Stack`], which ends with [`Stack::with`]. Stacks
+//!   are nested, and so are the calls from Lua; a function made in a scope of mlua's must not use one of these from outside.
 
 #![expect(unsafe_code, reason = "see above")]
+
+mod exchange;
+
+pub(super) use exchange::{Argument, new_table};
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -48,9 +52,13 @@ pub(super) struct Stack<'l> {
 }
 
 impl<'l> Stack<'l> {
-    /// Makes the places. Fails where Lua's stack has no room for them.
-    pub(super) fn new(lua: &'l Lua, keys: &Keys) -> LuaResult<Stack<'l>> {
-        lua.exec_raw_lua(|raw| {
+    /// Calls `work` with places. Fails where Lua's stack has no room for them.
+    pub(super) fn with<R>(
+        lua: &'l Lua,
+        keys: &Keys,
+        work: impl FnOnce(&Stack<'l>) -> LuaResult<R>,
+    ) -> LuaResult<R> {
+        let stack = lua.exec_raw_lua(|raw| {
             let state = raw.state();
             // SAFETY: there is room for what is pushed and for all places.
             unsafe {
@@ -67,7 +75,8 @@ impl<'l> Stack<'l> {
                     taken: Cell::new(1),
                 })
             }
-        })
+        })?;
+        work(&stack)
     }
 
     /// Holds a table.
@@ -146,9 +155,7 @@ impl<'l> Stack<'l> {
             Some(std::slice::from_raw_parts(start.cast(), length))
         }
     }
-}
 
-impl Stack<'_> {
     /// Pops a value that is to be a string.
     ///
     /// # Safety
@@ -176,7 +183,7 @@ impl Drop for Stack<'_> {
     }
 }
 
-/// What is found in the place of a string.
+/// The value in the place of a string.
 pub(super) enum Field {
     /// Nothing.
     Absent,
@@ -233,20 +240,6 @@ impl<'s> Place<'s> {
         }
     }
 
-    /// The string under a key in the table under the key `outer`.
-    pub(super) fn inner_field(&self, outer: Key, key: Key, known: &[&'static str]) -> Field {
-        // SAFETY: this is a table, and so is what `push_list` says is one.
-        unsafe {
-            let mut field = Field::Absent;
-            if let Some(inner) = self.push_table(outer) {
-                self.stack.push_field(inner, key);
-                field = self.stack.pop_string(known);
-            }
-            self.stack.pop(1);
-            field
-        }
-    }
-
     /// The string under a key; anything else reads as absent.
     pub(super) fn string(&self, key: Key) -> Option<String> {
         self.field(key, &[]).found()
@@ -280,32 +273,12 @@ impl<'s> Place<'s> {
         unsafe { ffi::lua_rawlen(self.stack.state, self.index) }
     }
 
-    /// The length of the list under a key; 0 where there is none.
-    pub(super) fn inner_len(&self, key: Key) -> usize {
-        // SAFETY: this is a table, and so is what `push_table` says is one.
-        unsafe {
-            let length = self
-                .push_table(key)
-                .map_or(0, |inner| ffi::lua_rawlen(self.stack.state, inner));
-            self.stack.pop(1);
-            length
-        }
-    }
-
-    /// The table with this index, from 1, in the list under a key; `None` for anything else.
-    pub(super) fn inner_item(&self, key: Key, index: usize) -> Option<Table<'s>> {
-        // SAFETY: this is a table, and so is what `push_table` says is one.
-        unsafe {
-            let inner = self.push_table(key);
-            let item = inner
-                .zip(ffi::lua_Integer::try_from(index).ok())
-                .and_then(|(inner, index)| {
-                    ffi::lua_rawgeti(self.stack.state, inner, index);
-                    self.stack.take_table()
-                });
-            self.stack.pop(1);
-            item
-        }
+    /// The table with this index, from 1; `None` for anything else.
+    pub(super) fn item(&self, index: usize) -> Option<Table<'s>> {
+        let index = ffi::lua_Integer::try_from(index).ok()?;
+        // SAFETY: this is a table.
+        unsafe { ffi::lua_rawgeti(self.stack.state, self.index, index) };
+        self.stack.take_table()
     }
 
     /// The string with this index, from 1; `None` for anything else.
@@ -357,29 +330,19 @@ impl<'s> Place<'s> {
         }
     }
 
-    /// As [`Place::for_each`] for the table under a key.
-    pub(super) fn inner_for_each(&self, key: Key, each: impl FnMut(&str, Option<Place<'_>>) + Send) {
-        // SAFETY: this is a table, and so is what `push_table` says is one.
+    /// Calls `read` with the table under a key; `None` for anything else.
+    pub(super) fn inner<R>(&self, key: Key, read: impl FnOnce(&Place<'s>) -> R) -> Option<R> {
+        let stack = self.stack;
+        // SAFETY: there is room, also where this is called by `read`. This is a table.
         unsafe {
-            if let Some(index) = self.push_table(key) {
-                Place {
-                    stack: self.stack,
-                    index,
-                }
-                .for_each(each);
+            if ffi::lua_checkstack(stack.state, WORK) == 0 {
+                return None;
             }
-            self.stack.pop(1);
-        }
-    }
-
-    /// Pushes the value under a key. Returns its place if it is a table.
-    ///
-    /// # Safety
-    /// The caller pops it.
-    unsafe fn push_table(&self, key: Key) -> Option<c_int> {
-        unsafe {
-            let is_table = self.stack.push_field(self.index, key) == ffi::LUA_TTABLE;
-            is_table.then(|| ffi::lua_gettop(self.stack.state))
+            let is_table = stack.push_field(self.index, key) == ffi::LUA_TTABLE;
+            let index = ffi::lua_gettop(stack.state);
+            let found = is_table.then(|| read(&Place { stack, index }));
+            stack.pop(1);
+            found
         }
     }
 }

@@ -7,7 +7,7 @@ use mlua::prelude::*;
 
 use super::host::{LuaHost, named};
 use super::keys::{Key, Keys};
-use super::raw::{Place, Stack};
+use super::raw::{Argument, Place, Stack};
 use super::stanza::{LuaElement, string};
 use super::values::{self, Answer, Flag, Natural, Text, denied};
 use crate::element::Element;
@@ -37,27 +37,28 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
 fn roster_result(
     lua: &Lua,
     this: &LuaHost,
-    (account, stanza, stored): (Text, LuaTable, LuaTable),
+    (account, stanza, stored): (Text, Argument, LuaTable),
 ) -> LuaResult<String> {
     let keys = &this.keys;
-    let stack = Stack::new(lua, keys)?;
-    let stanza = LuaElement::stanza(&stack, &stanza)?;
-    let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
-    let head = IqHead {
-        kind: "result",
-        from: &account,
-        to: to.as_deref().unwrap_or_default(),
-        id: id.as_deref().unwrap_or_default(),
-    };
-    let ours = version(&stored, keys);
-    let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
-    if roster::is_current(theirs.as_deref(), ours) {
-        return Ok(empty_iq(&head));
-    }
-    let ver = ours.map(version_text);
-    let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
-    write_contacts(&*stack.hold(&stored)?, &mut writer);
-    Ok(writer.finish())
+    Stack::with(lua, keys, |stack| {
+        let stanza = LuaElement::stanza(stack.argument(&stanza)?);
+        let (to, id) = (stanza.attribute("from"), stanza.attribute("id"));
+        let head = IqHead {
+            kind: "result",
+            from: &account,
+            to: to.as_deref().unwrap_or_default(),
+            id: id.as_deref().unwrap_or_default(),
+        };
+        let ours = version(&stored, keys);
+        let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
+        if roster::is_current(theirs.as_deref(), ours) {
+            return Ok(empty_iq(&head));
+        }
+        let ver = ours.map(version_text);
+        let mut writer = RosterWriter::new(&head, ver.as_deref(), 4096);
+        write_contacts(&*stack.hold(&stored)?, &mut writer);
+        Ok(writer.finish())
+    })
 }
 
 /// `plan_roster_set(account, stanza, roster)`: the list of changes, empty where nothing would change; or nil and
@@ -65,17 +66,18 @@ fn roster_result(
 fn plan_roster_set(
     lua: &Lua,
     this: &LuaHost,
-    (account, stanza, stored): (Text, LuaTable, LuaTable),
+    (account, stanza, stored): (Text, Argument, LuaTable),
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
-    let stack = Stack::new(lua, keys)?;
-    let stanza = LuaElement::stanza(&stack, &stanza)?;
-    let planned = roster::read_stanza(&stanza, &account, &this.server)
-        .and_then(|sets| roster::plan(sets, |jid| find(&stack, &stored, jid)));
-    match planned {
-        Ok(planned) => Ok((Some(changes(lua, planned)?), None)),
-        Err(denial) => denied(lua, keys, denial),
-    }
+    Stack::with(lua, keys, |stack| {
+        let stanza = LuaElement::stanza(stack.argument(&stanza)?);
+        let planned = roster::read_stanza(&stanza, &account, &this.server)
+            .and_then(|sets| roster::plan(sets, |jid| find(stack, &stored, jid)));
+        match planned {
+            Ok(planned) => Ok((Some(changes(lua, planned)?), None)),
+            Err(denial) => denied(lua, keys, &denial),
+        }
+    })
 }
 
 /// `agree_roster_change(account, change, item, may_set)`: whether `change` of the account's roster agrees
@@ -89,10 +91,8 @@ fn agree_roster_change(
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
     let contact: Text = named(&change, "jid")?;
-    let stack = Stack::new(lua, keys)?;
-    let wanted = read_item(&*stack.hold(&change)?).subscription;
-    let theirs = item.map(|item| Ok::<_, LuaError>(read_item(&*stack.hold(&item)?)));
-    let theirs = theirs.transpose()?;
+    let wanted = read(lua, &change, keys)?.subscription;
+    let theirs = item.map(|item| read(lua, &item, keys)).transpose()?;
     match roster::agree(&account, &contact, wanted, theirs.as_ref(), may_set) {
         Ok(agreed) => {
             let agreement = lua.create_table()?;
@@ -101,7 +101,7 @@ fn agree_roster_change(
             }
             Ok((Some(agreement), None))
         }
-        Err(denial) => denied(lua, keys, denial),
+        Err(denial) => denied(lua, keys, &denial),
     }
 }
 
@@ -113,9 +113,7 @@ fn pushes(
     (username, jid, item, version): (Text, Text, Option<LuaTable>, Option<Natural>),
 ) -> LuaResult<Option<LuaTable>> {
     let keys = &this.keys;
-    let stack = Stack::new(lua, keys)?;
-    let item = item.map(|item| Ok::<_, LuaError>(read_item(&*stack.hold(&item)?)));
-    let item = item.transpose()?;
+    let item = item.map(|item| read(lua, &item, keys)).transpose()?;
     let version = version.map(|Natural(version)| version.to_string());
     let outgoing = this
         .host_mut()
@@ -130,19 +128,25 @@ fn roster_changes(
     this: &LuaHost,
     (before, after): (Option<LuaTable>, Option<LuaTable>),
 ) -> LuaResult<Vec<String>> {
-    let stack = Stack::new(lua, &this.keys)?;
     let part = |stored: Option<LuaTable>| match stored {
-        Some(stored) => Ok::<_, LuaError>(visible(&*stack.hold(&stored)?)),
+        Some(stored) => Stack::with(lua, &this.keys, |stack| Ok(visible(&*stack.hold(&stored)?))),
         None => Ok(BTreeMap::new()),
     };
     Ok(roster::changed(&part(before)?, &part(after)?))
 }
 
+/// The visible part of a stored item, or of a change (R8).
+fn read(lua: &Lua, item: &LuaTable, keys: &Keys) -> LuaResult<Item> {
+    Stack::with(lua, keys, |stack| Ok(read_item(&*stack.hold(item)?)))
+}
+
 /// The visible part of a stored item (R8).
 fn read_item(item: &Place<'_>) -> Item {
     let mut groups = BTreeSet::new();
-    item.inner_for_each(Key::Groups, |group, _| {
-        groups.insert(group.to_owned());
+    item.inner(Key::Groups, |stored| {
+        stored.for_each(|group, _| {
+            groups.insert(group.to_owned());
+        });
     });
     Item {
         subscription: item
@@ -170,7 +174,9 @@ fn write_contacts(stored: &Place<'_>, writer: &mut RosterWriter) {
                 is_approved(&item),
                 name.as_deref(),
             );
-            item.inner_for_each(Key::Groups, |group, _| writer.group(group));
+            item.inner(Key::Groups, |groups| {
+                groups.for_each(|group, _| writer.group(group))
+            });
             writer.end_item();
         }
     });
@@ -201,16 +207,17 @@ fn is_contact(row: &Place<'_>) -> bool {
 
 /// The contacts that the account is subscribed to.
 pub(super) fn subscribed_to(lua: &Lua, stored: &LuaTable, keys: &Keys) -> LuaResult<Vec<String>> {
-    let mut contacts = Vec::new();
-    let stack = Stack::new(lua, keys)?;
-    stack.hold(stored)?.for_each(|jid, item| {
-        let subscription = item.and_then(|item| item.string(Key::Subscription));
-        let subscription = subscription.and_then(|value| Subscription::parse(&value));
-        if subscription.is_some_and(Subscription::includes_to) {
-            contacts.push(jid.to_owned());
-        }
-    });
-    Ok(contacts)
+    Stack::with(lua, keys, |stack| {
+        let mut contacts = Vec::new();
+        stack.hold(stored)?.for_each(|jid, item| {
+            let subscription = item.and_then(|item| item.string(Key::Subscription));
+            let subscription = subscription.and_then(|value| Subscription::parse(&value));
+            if subscription.is_some_and(Subscription::includes_to) {
+                contacts.push(jid.to_owned());
+            }
+        });
+        Ok(contacts)
+    })
 }
 
 /// Whether the account with this roster tells a contact its presence.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use mlua::prelude::*;
 
 use super::keys::Key;
-use super::raw::{Field, Place, Stack, Table};
+use super::raw::{Field, Place, Table};
 use crate::element::Element;
 use crate::ns;
 use crate::request::{Sender, Session};
@@ -22,8 +22,8 @@ pub(super) struct LuaElement<'s> {
 
 impl<'s> LuaElement<'s> {
     /// A stanza, in the namespace of stanzas unless it says otherwise.
-    pub(super) fn stanza(stack: &'s Stack<'_>, table: &LuaTable) -> LuaResult<LuaElement<'s>> {
-        Ok(LuaElement::inside(Cow::Borrowed(ns::CLIENT), stack.hold(table)?))
+    pub(super) fn stanza(table: Table<'s>) -> LuaElement<'s> {
+        LuaElement::inside(Cow::Borrowed(ns::CLIENT), table)
     }
 
     /// An element inside one with the namespace `around`.
@@ -37,7 +37,8 @@ impl<'s> LuaElement<'s> {
             ns::PRIVILEGE_1,
             ns::DELAY,
         ];
-        let namespace = match table.inner_field(Key::Attr, Key::Xmlns, &KNOWN) {
+        let own = table.inner(Key::Attr, |attr| attr.field(Key::Xmlns, &KNOWN));
+        let namespace = match own.unwrap_or(Field::Absent) {
             Field::Text(own) => own,
             Field::Absent => around,
             // Something else in the place of a namespace is not a missing one.
@@ -49,9 +50,9 @@ impl<'s> LuaElement<'s> {
         }
     }
 
-    /// The table itself, to be handed back; nil where it is none.
-    pub(super) fn handle(&self) -> LuaResult<Option<LuaTable>> {
-        self.table.as_ref().map(|table| table.handle()).transpose()
+    /// The table itself, to be handed back; `None` where it is none.
+    pub(super) fn place(&self) -> Option<&Place<'s>> {
+        self.table.as_deref()
     }
 }
 
@@ -99,19 +100,23 @@ impl Element for LuaElement<'_> {
 
     fn attribute(&self, name: &str) -> Option<String> {
         let table = self.table.as_ref()?;
-        table.inner_field(Key::Attr, Key::attribute(name)?, &[]).found()
+        let key = Key::attribute(name)?;
+        table.inner(Key::Attr, |attr| attr.string(key)).flatten()
     }
 
     fn child_count(&self) -> usize {
-        self.table.as_ref().map_or(0, |table| table.inner_len(Key::Tags))
+        let tags = self
+            .table
+            .as_ref()
+            .and_then(|table| table.inner(Key::Tags, |tags| tags.len()));
+        tags.unwrap_or(0)
     }
 
     fn child(&self, index: usize) -> Option<Self> {
-        if index >= self.child_count() {
-            return None;
-        }
-        let table = self.table.as_ref()?;
-        Some(match table.inner_item(Key::Tags, index + 1) {
+        let child = self.table.as_ref()?.inner(Key::Tags, |tags| {
+            (index < tags.len()).then(|| tags.item(index + 1))
+        });
+        Some(match child.flatten()? {
             Some(child) => LuaElement::inside(self.namespace.clone(), child),
             // Counted as a child, so it must not be passed over as if it were none.
             None => LuaElement {

@@ -4,7 +4,8 @@ use std::ops::Deref;
 
 use mlua::prelude::*;
 
-use super::keys::Keys;
+use super::keys::{Key, Keys};
+use super::raw;
 use super::stanza::owned;
 use crate::config::Value;
 use crate::denial::Denial;
@@ -126,20 +127,21 @@ pub(super) fn unknown(allowed: &str, found: &str) -> LuaError {
 
 /// Returns a denial as one table, which the server's `st.error_reply` takes as it is: `{ type =, condition =,
 /// text =, rule = }`. The rule is for the log.
-pub(super) fn denial(lua: &Lua, keys: &Keys, denial: Denial) -> LuaResult<LuaTable> {
-    let table = lua.create_table_with_capacity(0, 4)?;
-    table.raw_set(&keys.r#type, denial.error_type.as_str())?;
-    table.raw_set(&keys.condition, denial.condition.as_str())?;
-    table.raw_set(&keys.text, denial.text)?;
-    table.raw_set(&keys.rule, denial.rule)?;
-    Ok(table)
+pub(super) fn denial(lua: &Lua, keys: &Keys, denial: &Denial) -> LuaResult<LuaTable> {
+    let texts = [
+        (Key::Type, Some(denial.error_type.as_str())),
+        (Key::Condition, Some(denial.condition.as_str())),
+        (Key::Text, Some(&*denial.text)),
+        (Key::Rule, Some(denial.rule)),
+    ];
+    raw::new_table(lua, keys, &texts, None)
 }
 
 /// The answer to a question of the kind "may I?": a table, or nil and a denial.
 pub(super) type Answer = (Option<LuaTable>, Option<LuaTable>);
 
 /// Returns the answer no.
-pub(super) fn denied(lua: &Lua, keys: &Keys, why: Denial) -> LuaResult<Answer> {
+pub(super) fn denied(lua: &Lua, keys: &Keys, why: &Denial) -> LuaResult<Answer> {
     Ok((None, Some(denial(lua, keys, why)?)))
 }
 
