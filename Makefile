@@ -33,7 +33,7 @@ BUSTED := lua5.4 $$(command -v busted)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all build bench bench-core check demo doc test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
+.PHONY: all build bench bench-core bench-count check demo doc test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
 
 all: build ## the default: build
 
@@ -84,6 +84,10 @@ test-prosody13: build ## the same on Prosody 13, in a throwaway Debian 13 root (
 bench: build ## a real server without the module, with the community's, with ours: ARGS="--quick", see spec/bench
 	@$(SETUP) server
 	@target/venv/bin/python spec/bench/bench.py $(ARGS)
+
+bench-count: build ## instructions and garbage for each operation, counted by valgrind on a real server
+	@$(SETUP) server count
+	@target/venv/bin/python spec/bench/count.py $(ARGS)
 
 bench-core: build ## the core alone, and the crossing from Lua into it
 	@$(SETUP) server

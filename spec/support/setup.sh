@@ -5,6 +5,7 @@
 #   busted   Prosody, Lua and the busted runner        (make test-busted)
 #   server   Prosody and a Python environment          (make test-server, make demo)
 #   lint     luacheck                                  (make lint)
+#   count    valgrind                                  (make bench-count)
 #   root13   debootstrap                               (make test-prosody13)
 #
 # Installs only what is missing, says one line for each thing it does, and is silent when there is
@@ -34,6 +35,7 @@ for group in "$@"; do
 		packages+=(prosody prosody-modules lua5.4 lua-dbi-sqlite3)
 		;;
 	lint) packages+=(lua-check) ;;
+	count) packages+=(valgrind) ;;
 	root13) packages+=(debootstrap) ;;
 	*) fail "unknown group '$group'" ;;
 	esac
