@@ -39,7 +39,7 @@ fn matrix() -> PermissionMatrix {
             message: MessageAccess::Outgoing,
             presence: PresenceAccess::Roster,
             iq: iq
-                .map(|(namespace, access)| (namespace.to_owned(), access))
+                .map(|(namespace, access)| (namespace.to_owned(), access.into()))
                 .into(),
             ..Grant::default()
         },

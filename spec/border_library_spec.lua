@@ -128,8 +128,8 @@ describe("a value of the wrong type", function ()
 		ahead = { takes("account", "string", account), takes("to", "string", entity) };
 		roster_result = { takes("account", "string", account), takes("stanza", "table", border.roster_get()), takes("roster", "table", {}) };
 		plan_roster_set = { takes("account", "string", account), takes("stanza", "table", border.roster_set({ jid = "a@b" })),
-			takes("roster", "table", {}) };
-		may_set_roster = { takes("entity", "string", entity), takes("username", "string", "juliet") };
+			takes("roster", "table", {}), takes("entity", "string", entity, "nil") };
+		may_set_roster = { takes("entity", "string", entity), takes("username", "string", "juliet"), takes("contact", "string", "a@b") };
 		agree_roster_change = { takes("account", "string", account), takes("change", "table", { jid = "a@b", subscription = "to" }),
 			takes("item", "table", {}, "nil"), takes("may_set", "boolean", true) };
 		follow_roster = { takes("username", "string", "juliet") };

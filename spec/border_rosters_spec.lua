@@ -262,9 +262,9 @@ describe("a change of a roster with an account of this server on the other side"
 
 	it("may be made by an entity that may set both rosters", function ()
 		local core = open({ [entity] = { roster = "both", except = { "romeo" } }, ["get."..host] = { roster = "get" } });
-		assert.is_true(core:may_set_roster(entity, "juliet"));
-		assert.is_false(core:may_set_roster(entity, "romeo"));
-		assert.is_false(core:may_set_roster("get."..host, "juliet"));
-		assert.is_false(core:may_set_roster("nobody.lit", "juliet"));
+		assert.is_true(core:may_set_roster(entity, "juliet", "a@b"));
+		assert.is_false(core:may_set_roster(entity, "romeo", "a@b"));
+		assert.is_false(core:may_set_roster("get."..host, "juliet", "a@b"));
+		assert.is_false(core:may_set_roster("nobody.lit", "juliet", "a@b"));
 	end);
 end);

@@ -298,12 +298,12 @@ describe("an address made up of anything", function ()
 				if expected then
 					accepted = accepted + 1;
 					assert.same({}, problems, shown(raw));
-					assert.is_true(configured:may_set_roster(entity, expected), shown(raw));
+					assert.is_true(configured:may_set_roster(entity, expected, "a@b"), shown(raw));
 				else
 					assert.equal(1, #problems, shown(raw));
 				end
-				assert.is_false(configured:may_set_roster(entity, ""), shown(raw));
-				assert.equal(expected == "juliet", configured:may_set_roster(entity, "juliet"), shown(raw));
+				assert.is_false(configured:may_set_roster(entity, "", "a@b"), shown(raw));
+				assert.equal(expected == "juliet", configured:may_set_roster(entity, "juliet", "a@b"), shown(raw));
 			end
 		end
 		assert.is_true(accepted > #list / 12, ("%d accepted"):format(accepted));

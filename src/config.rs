@@ -3,11 +3,14 @@
 //!
 //! Fails closed: what is not understood grants nothing, is reported once, and costs nothing else.
 
+mod tables;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::address::{Address, Normaliser, is_ambiguous};
 use crate::matrix::{Grant, PermissionMatrix, Scope};
+use crate::narrow::{Contacts, IqGrant};
 use crate::ns;
 use crate::permission::{Access, MessageAccess, PresenceAccess, Protocol};
 
@@ -87,6 +90,7 @@ pub fn compile(host: &str, options: &Value, server: &dyn Server) -> (PermissionM
         host,
         server,
         entity: String::new(),
+        is_account: false,
         problems: Vec::new(),
     };
     let matrix = compiler.entities(options);
@@ -98,6 +102,8 @@ struct Compiler<'a> {
     server: &'a dyn Server,
     /// The entity being read, as it is written in the configuration.
     entity: String,
+    /// Whether that is an account. It has no domain of its own.
+    is_account: bool,
     problems: Vec<Problem>,
 }
 
@@ -162,6 +168,7 @@ impl Compiler<'_> {
             let Some(entity) = self.entity_jid(raw) else {
                 continue;
             };
+            self.is_account = entity.contains('@');
             // An entity that is named is told that it has nothing (A1).
             let grant = self.grant(value).unwrap_or_default();
             if let Some(earlier) = written.insert(entity.clone(), raw.clone()) {
@@ -229,10 +236,11 @@ impl Compiler<'_> {
             );
             return None;
         };
+        let options = self.with_profile(entries);
         let mut grant = Grant::default();
         let mut push = None;
         let mut except_is_readable = true;
-        for (key, value) in in_order(entries) {
+        for (key, value) in in_order(&options) {
             let Value::Text(option) = key else {
                 let found = key.shown();
                 self.report(
@@ -246,17 +254,14 @@ impl Compiler<'_> {
             };
             match option.as_str() {
                 "roster" => {
-                    grant.roster = self.access(
-                        "roster",
-                        value,
-                        Access::parse,
-                        "\"none\", \"get\", \"set\", \"both\"",
-                    );
+                    let table_push = self.roster(value, &mut grant);
+                    // Without both of them there is no push.
+                    push = match (push, table_push) {
+                        (Some(beside), Some(inside)) => Some(beside && inside),
+                        (one, other) => one.or(other),
+                    };
                 }
-                "message" => {
-                    grant.message =
-                        self.access("message", value, MessageAccess::parse, "\"none\", \"outgoing\"");
-                }
+                "message" => grant.message = self.message(value),
                 "presence" => {
                     grant.presence = self.access(
                         "presence",
@@ -265,13 +270,16 @@ impl Compiler<'_> {
                         "\"none\", \"managed_entity\", \"roster\"",
                     );
                 }
-                "roster_push" => match value {
-                    Value::Bool(wanted) => push = Some(*wanted),
-                    other => {
-                        self.wrong("roster_push", other, "true, false", "treated as false");
-                        push = Some(false);
-                    }
-                },
+                "roster_push" => {
+                    let wanted = match value {
+                        Value::Bool(wanted) => *wanted,
+                        other => {
+                            self.wrong("roster_push", other, "true, false", "treated as false");
+                            false
+                        }
+                    };
+                    push = Some(push.unwrap_or(true) && wanted);
+                }
                 "iq" => self.iq(value, &mut grant),
                 "accounts" => grant.scope.accounts = Some(self.accounts(value)),
                 "except" => match self.except(value) {
@@ -284,6 +292,18 @@ impl Compiler<'_> {
                     }
                     other => self.wrong("protocol", other, "\"1\", \"2\"", "treated as \"2\""),
                 },
+                unknown if tables::nearly_narrowing(unknown).is_some() => {
+                    let meant = tables::nearly_narrowing(unknown).unwrap_or_default();
+                    self.report(
+                        Level::Error,
+                        format!(
+                            "unknown option \"{}\", which is probably meant to narrow the grant: did you mean \"{meant}\"? Known ones: {}; nothing is granted",
+                            printable(unknown),
+                            quoted(OPTIONS.iter().copied())
+                        ),
+                    );
+                    return None;
+                }
                 unknown => {
                     let nearest = nearest_option(unknown);
                     self.report(
@@ -320,6 +340,33 @@ impl Compiler<'_> {
         Some(grant)
     }
 
+    /// Reads the option `roster`. Returns whether it wants pushes, if it says so.
+    fn roster(&mut self, value: &Value, grant: &mut Grant) -> Option<bool> {
+        if let Value::Table(entries) = value {
+            let table = self.roster_table(entries)?;
+            (grant.roster, grant.contacts) = (table.access, table.contacts);
+            return table.push;
+        }
+        grant.contacts = Contacts::All;
+        let allowed = format!("{}, {{ type = ..., contacts = \"own\" }}", tables::ACCESS);
+        grant.roster = self.access("roster", value, Access::parse, &allowed);
+        None
+    }
+
+    fn message(&mut self, value: &Value) -> MessageAccess {
+        let allowed = "\"none\", \"outgoing\", \"own\"";
+        let access = self.access("message", value, MessageAccess::parse, allowed);
+        if access == MessageAccess::Own && self.is_account {
+            self.wrong(
+                "message",
+                value,
+                "\"own\" only for a component, since an account has no domain of its own",
+                "only messages to the accounts themselves are granted",
+            );
+        }
+        access
+    }
+
     fn access<T: Copy + Default>(
         &mut self,
         option: &str,
@@ -341,7 +388,7 @@ impl Compiler<'_> {
             self.wrong(
                 "iq",
                 value,
-                "a table of [\"namespace\"] = \"get\", \"set\", \"both\" or \"none\"",
+                "a table of [\"namespace\"] = \"get\", \"set\", \"both\", \"none\" or { type = ..., to = ..., nodes = ... }",
                 "no IQ is granted",
             );
             return;
@@ -374,15 +421,25 @@ impl Compiler<'_> {
                 );
                 continue;
             }
-            let option = format!("iq[\"{namespace}\"]");
-            let access = self.access(
-                &option,
-                value,
-                Access::parse,
-                "\"none\", \"get\", \"set\", \"both\"",
-            );
-            if access != Access::None {
-                grant.iq.insert(namespace.clone(), access);
+            if namespace == ns::BLOCKING {
+                self.wrong(
+                    "iq",
+                    key,
+                    "any namespace but that of blocklists, since an entity must not undo what stops it",
+                    "this entry grants nothing",
+                );
+                continue;
+            }
+            let iq = match value {
+                Value::Table(entries) => self.iq_table(namespace, entries).unwrap_or_default(),
+                other => {
+                    let allowed = format!("{}, {{ type = ..., to = ..., nodes = ... }}", tables::ACCESS);
+                    let option = format!("iq[\"{namespace}\"]");
+                    IqGrant::from(self.access(&option, other, Access::parse, &allowed))
+                }
+            };
+            if iq.access != Access::None {
+                grant.iq.insert(namespace.clone(), iq);
             }
         }
     }
@@ -487,12 +544,13 @@ fn is_namespace(text: &str) -> bool {
 }
 
 /// The options a grant knows, in the order in which they are listed after a typing mistake (C2).
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 9] = [
     "accounts",
     "except",
     "iq",
     "message",
     "presence",
+    "profile",
     "protocol",
     "roster",
     "roster_push",

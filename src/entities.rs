@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::matrix::{Grant, PermissionMatrix};
+use crate::narrow::Contacts;
 use crate::permission::{PresenceAccess, Protocol};
 use crate::viewers::{Number, SharedMemory};
 use crate::wire::advert;
@@ -122,15 +123,19 @@ impl Entities {
         })
     }
 
-    /// The addresses of those that get pushes of the roster of the account `username` (R7).
+    /// The addresses of those that get pushes of the contact `jid` in the roster of the account `username` (R7, G1). The flag
+    /// says whether the entity may see the whole roster.
     pub fn pushed<'e>(
         &'e self,
         matrix: &'e PermissionMatrix,
         username: &'e str,
-    ) -> impl Iterator<Item = &'e str> {
+        jid: &'e str,
+    ) -> impl Iterator<Item = (&'e str, bool)> {
         self.granted(matrix)
-            .filter(move |(_, grant)| grant.pushes_roster() && grant.scope.covers(username))
-            .map(|(address, _)| address)
+            .filter(move |(address, grant)| {
+                grant.pushes_roster() && grant.scope.covers(username) && grant.contacts.include(address, jid)
+            })
+            .map(|(address, grant)| (address, grant.contacts == Contacts::All))
     }
 
     /// Whether anything is to be done where the roster of the account `username` changes: it is pushed to somebody, or

@@ -201,7 +201,10 @@ fn c7_r7_pushes_go_to_those_who_are_connected_and_may_see_the_account() {
     ] {
         enter(&mut entities, address);
     }
-    let pushed = |username| entities.pushed(&matrix, username).collect::<Vec<_>>();
+    let pushed = |username| {
+        let pushed = entities.pushed(&matrix, username, "romeo@montague.lit");
+        pushed.map(|(address, _)| address).collect::<Vec<_>>()
+    };
     let bots = ["bot@capulet.lit/1", "bot@capulet.lit/2"];
     assert_eq!(pushed("juliet"), [bots[0], bots[1], GATEWAY]);
     assert_eq!(pushed("romeo"), bots);

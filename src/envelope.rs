@@ -136,9 +136,7 @@ pub fn read_iq<T: Element>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
     if inner.child_count() != 1 {
         return Err(wrong("the inner <iq/> has to hold exactly one payload element"));
     }
-    let payload = inner
-        .child(0)
-        .ok_or_else(|| wrong("the inner <iq/> has no payload"))?;
+    let payload = inner.child(0).ok_or_else(no_payload)?;
     let id = inner
         .attribute("id")
         .ok_or_else(|| wrong("the inner <iq/> has no id"))?;
@@ -151,6 +149,11 @@ pub fn read_iq<T: Element>(stanza: &T) -> Result<(IqEnvelope, T), Denial> {
         payload_namespace: payload.namespace().into_owned(),
     };
     Ok((envelope, inner))
+}
+
+/// Refuses an inner IQ without a payload: `modify/bad-request` (Q2).
+pub fn no_payload() -> Denial {
+    Denial::bad_request("Q2", "the inner <iq/> has no payload")
 }
 
 #[cfg(test)]

@@ -32,15 +32,29 @@ pub fn check_message_of_host<T: Element>(message: &T) -> Result<(), Denial> {
     Ok(())
 }
 
+/// Refuses a message with a pubsub event: `modify/not-acceptable` (M8).
+///
+/// Readers believe an event because of the account that it is from: avatars, and lists of encryption keys. A grant that is
+/// narrowed to some nodes, or to the entity's own addresses, must not be a way around that.
+pub fn check_events<T: Element>(message: &T) -> Result<(), Denial> {
+    if children(message).any(|child| is_event(&child)) {
+        return Err(refused(
+            "a message cannot carry pubsub events where your permissions are narrowed (message = \"own\", or nodes)",
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses a message of an account to itself that pretends to come from the server: `modify/not-acceptable` (M8).
 ///
 /// That is a message with a result from the archive, or with a carbon. One carbon is allowed if it is the copy of a
 /// message between the account and `own_domain`. `account` is the bare JID of the account; `own_domain` is the domain
-/// of the entity, if it has one.
+/// of the entity, if it has one. `without_events` says whether a carbon may not hold a pubsub event either.
 pub fn check_message_to_self<T: Element>(
     message: &T,
     account: &str,
     own_domain: Option<&str>,
+    without_events: bool,
     normaliser: &dyn Normaliser,
 ) -> Result<(), Denial> {
     let mut carbons = 0usize;
@@ -52,7 +66,7 @@ pub fn check_message_to_self<T: Element>(
         }
         if is_carbon(&child) {
             carbons += 1;
-            let copies = |domain| copies_message_with(&child, account, domain, normaliser);
+            let copies = |domain| copies_message_with(&child, account, domain, without_events, normaliser);
             if carbons > 1 || !own_domain.is_some_and(copies) {
                 return Err(refused(
                     "a message to the account itself cannot carry carbons, except one: <sent/> of a message from the account to the domain of the component, or <received/> of one from there to the account",
@@ -89,6 +103,11 @@ fn is_of_archive<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::MAM_ANY)
 }
 
+/// Whether this is a pubsub event.
+fn is_event<T: Element>(child: &T) -> bool {
+    child.namespace() == ns::PUBSUB_EVENT
+}
+
 /// Whether this is a carbon, in any version. `<private/>` is in the same namespace and is not a carbon.
 fn is_carbon<T: Element>(child: &T) -> bool {
     child.namespace().starts_with(ns::CARBONS_ANY) && (child.has_name("sent") || child.has_name("received"))
@@ -99,6 +118,7 @@ fn copies_message_with<T: Element>(
     carbon: &T,
     account: &str,
     domain: &str,
+    without_events: bool,
     normaliser: &dyn Normaliser,
 ) -> bool {
     if carbon.namespace() != ns::CARBONS || carbon.child_count() != 1 {
@@ -112,7 +132,8 @@ fn copies_message_with<T: Element>(
         return false;
     };
     // A client that unwraps a copy may unwrap the content of the copy as well.
-    if children(&copy).any(|child| is_of_archive(&child) || is_carbon(&child)) {
+    let is_forged = |child: &T| is_of_archive(child) || is_carbon(child) || without_events && is_event(child);
+    if children(&copy).any(|child| is_forged(&child)) {
         return false;
     }
     let party = |name| {
@@ -154,7 +175,7 @@ mod tests {
 
     fn to_self(content: &str, own_domain: Option<&str>) -> Result<(), Denial> {
         let message = &message(content);
-        check_message_to_self(&message, ACCOUNT, own_domain, &CrateNormaliser)
+        check_message_to_self(&message, ACCOUNT, own_domain, false, &CrateNormaliser)
     }
 
     fn of_host(content: &str) -> Result<(), Denial> {

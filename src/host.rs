@@ -257,8 +257,10 @@ impl Host {
             ..
         } = self;
         let account = format!("{username}@{}", matrix.host());
-        let push = |address: &str| {
+        let push = |(address, shows_all): (&str, bool)| {
             let id = new_id(id_prefix, last_id, "push");
+            // The version is that of the whole roster, which is not for everybody to follow (G1).
+            let version = version.filter(|_| shows_all);
             let head = IqHead {
                 kind: "set",
                 from: &account,
@@ -270,7 +272,7 @@ impl Host {
                 text: wire::roster::push(&head, version, jid, item),
             }
         };
-        entities.pushed(matrix, username).map(push).collect()
+        entities.pushed(matrix, username, jid).map(push).collect()
     }
 
     fn news(&mut self, address: &str) -> Option<Outgoing> {

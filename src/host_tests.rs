@@ -50,7 +50,7 @@ fn of_presence(presence: PresenceAccess) -> Grant {
 
 fn of_iqs() -> Grant {
     Grant {
-        iq: [("urn:x".to_owned(), Access::Both)].into(),
+        iq: [("urn:x".to_owned(), Access::Both.into())].into(),
         ..Grant::default()
     }
 }

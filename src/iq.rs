@@ -1,4 +1,4 @@
-//! The judgement over a privileged IQ (Q1, Q2, C4, M8, N1).
+//! The judgement over a privileged IQ (Q1, Q2, C4, M8, N1, G3, G7).
 
 use crate::address::{self, Address};
 use crate::administration::Domain;
@@ -7,6 +7,8 @@ use crate::element::Element;
 use crate::envelope;
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
+use crate::narrow;
+use crate::nodes;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
@@ -41,7 +43,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
                 "the inner and the outer <iq/> have to be of the same type, get or set",
             )
         })?;
-    if !grant.allows_iq(&envelope.payload_namespace, kind) {
+    let Some(allowed) = grant.allows_iq(&envelope.payload_namespace, kind) else {
         return Err(Denial::forbidden(
             "Q1",
             format!(
@@ -50,7 +52,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
                 shortened(&envelope.payload_namespace)
             ),
         ));
-    }
+    };
     if let Some(from) = &envelope.from
         && Address::normalise(from, request.normaliser).as_ref() != Some(&account.jid)
     {
@@ -61,8 +63,20 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
     }
     let to = address::recipient(envelope.to, request.normaliser, "Q3")?;
     let own = account.jid.as_str();
-    forgery::check_iq(&envelope.payload_namespace, kind, own, to.as_deref())?;
     let addressed = to.as_deref().unwrap_or(own);
+    let entity = request.sender.entity().unwrap_or_default();
+    if !allowed.to.include(entity, own, addressed) {
+        return Err(narrow::not_recipient(
+            host,
+            &shortened(&envelope.payload_namespace),
+        ));
+    }
+    let payload = inner.child(0).ok_or_else(envelope::no_payload)?;
+    check_never_sent(&payload)?;
+    if let Some(nodes) = &allowed.nodes {
+        nodes::check(&payload, kind, nodes, host)?;
+    }
+    forgery::check_iq(&envelope.payload_namespace, kind, own, to.as_deref())?;
     let unless_administrator_of = administered(&envelope.payload_namespace, kind, addressed);
     Ok(Permit {
         stanza: Some(inner),
@@ -71,6 +85,21 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         inner_id: Some(envelope.id),
         ..Permit::for_account(account)
     })
+}
+
+/// Refuses a request by which an entity would undo what stops it: `auth/forbidden` (G7).
+///
+/// That is any request about a blocklist, and the command in which users block the services that may act for them.
+fn check_never_sent<T: Element>(payload: &T) -> Result<(), Denial> {
+    let is_command = payload.namespace() == ns::COMMANDS
+        && payload.attribute("node").as_deref() == Some(ns::SERVICES_COMMAND);
+    if is_command || payload.namespace() == ns::BLOCKING {
+        return Err(Denial::forbidden(
+            "G7",
+            "no entity may see or change in the name of an account what the account has blocked",
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the part of the server that an account must not administer if it is to send this payload (N1).
@@ -138,7 +167,7 @@ mod tests {
 
     fn grant() -> Grant {
         Grant {
-            iq: [(PUBSUB.to_owned(), Access::Set)].into(),
+            iq: [(PUBSUB.to_owned(), Access::Set.into())].into(),
             ..Grant::default()
         }
     }
@@ -294,7 +323,7 @@ mod tests {
     #[test]
     fn m8_a_roster_push_is_the_servers() {
         let grant = Grant {
-            iq: [(ns::ROSTER.to_owned(), Access::Both)].into(),
+            iq: [(ns::ROSTER.to_owned(), Access::Both.into())].into(),
             ..Grant::default()
         };
         let set = |to: &str| {
@@ -337,7 +366,7 @@ mod tests {
                 ns::PUBSUB_OWNER,
                 PUBSUB,
             ]
-            .map(|namespace| (namespace.to_owned(), Access::Both))
+            .map(|namespace| (namespace.to_owned(), Access::Both.into()))
             .into(),
             ..Grant::default()
         };

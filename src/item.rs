@@ -8,7 +8,7 @@ use crate::element::Element;
 use crate::ns;
 
 /// The state of a subscription between an account and a contact (RFC 6121 section 2.1.2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Subscription {
     /// Neither is told the presence of the other.
     #[default]
@@ -74,7 +74,7 @@ impl Subscription {
 }
 
 /// The part of a roster item that a client may see. Storage holds more, which never leaves the server (R8).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Item {
     /// The state of the subscription.
     pub subscription: Subscription,

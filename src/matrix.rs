@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::denial::Denial;
+use crate::narrow::{Contacts, IqGrant};
 use crate::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
 use crate::request::Sender;
 
@@ -66,14 +67,18 @@ impl Scope {
 pub struct Grant {
     /// Access to rosters.
     pub roster: Access,
+    /// The contacts that this is about (G1).
+    pub contacts: Contacts,
     /// Whether the entity wants roster pushes; see [`Grant::pushes_roster`].
     pub roster_push: bool,
     /// Whether messages may be sent on behalf of accounts.
     pub message: MessageAccess,
     /// Whose presence the entity is told.
     pub presence: PresenceAccess,
-    /// IQ access by payload namespace; never holds `Access::None`.
-    pub iq: BTreeMap<String, Access>,
+    /// IQs by payload namespace; never holds `Access::None`.
+    pub iq: BTreeMap<String, IqGrant>,
+    /// Whether the entity may send no pubsub events, whatever else is granted: see [`Grant::sends_events`].
+    pub without_events: bool,
     /// The accounts that all of this is about.
     pub scope: Scope,
     /// The version of XEP-0356 that the grant is advertised in.
@@ -104,12 +109,20 @@ impl Grant {
     /// matter even if a list says which accounts are covered.
     fn shows_scope_of(&self, other: &Grant) -> bool {
         self.scope.includes(&other.scope)
+            && (other.presence != PresenceAccess::Roster || self.contacts >= other.contacts)
             && (other.presence != PresenceAccess::Roster || self.scope.except.is_subset(&other.scope.except))
     }
 
-    /// Whether IQs of this type with a payload in this namespace are granted.
-    pub fn allows_iq(&self, namespace: &str, kind: IqType) -> bool {
-        self.iq.get(namespace).is_some_and(|access| access.allows(kind))
+    /// Returns what is granted of the IQs of this type with a payload in this namespace.
+    pub fn allows_iq(&self, namespace: &str, kind: IqType) -> Option<&IqGrant> {
+        self.iq.get(namespace).filter(|iq| iq.access.allows(kind))
+    }
+
+    /// Whether the entity may send pubsub events. An entity that is narrowed to its own addresses or to some nodes may not:
+    /// readers believe an event as they believe the node (M8).
+    pub fn sends_events(&self) -> bool {
+        let is_narrowed = self.message == MessageAccess::Own || self.iq.values().any(|iq| iq.nodes.is_some());
+        !is_narrowed && !self.without_events
     }
 
     /// Returns what both grants allow (C5).
@@ -118,15 +131,17 @@ impl Grant {
         let iq = self
             .iq
             .iter()
-            .filter_map(|(namespace, access)| {
-                let both = access.stricter(other.iq.get(namespace).copied().unwrap_or_default());
-                (both != Access::None).then(|| (namespace.clone(), both))
+            .filter_map(|(namespace, iq)| {
+                let both = iq.stricter(other.iq.get(namespace)?);
+                (both.access != Access::None).then(|| (namespace.clone(), both))
             })
             .collect();
         let mut grant = Grant {
             roster: self.roster.stricter(other.roster),
+            contacts: self.contacts.min(other.contacts),
             roster_push: self.roster_push && other.roster_push,
             message: self.message.min(other.message),
+            without_events: !self.sends_events() || !other.sends_events(),
             presence: self.presence.min(other.presence),
             iq,
             scope: self.scope.stricter(&other.scope),
@@ -182,6 +197,11 @@ impl PermissionMatrix {
     /// Returns what the host grants the entity with this bare JID; `None` for nothing.
     pub fn grant(&self, entity: &str) -> Option<&Rc<Grant>> {
         self.grants.get(entity).filter(|grant| !grant.is_empty())
+    }
+
+    /// Returns the contacts that an entity may know of; only its own for an entity without a grant (G1).
+    pub fn contacts(&self, entity: &str) -> Contacts {
+        self.grant(entity).map_or(Contacts::Own, |grant| grant.contacts)
     }
 
     /// Returns what the host grants the sender of a stanza; `None` for nothing.

@@ -1,4 +1,4 @@
-//! The judgement over a privileged message (M2, M4 to M8, N1).
+//! The judgement over a privileged message (M2, M4 to M8, N1, G2).
 
 use crate::address::{self, Address};
 use crate::administration::Domain;
@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::envelope;
 use crate::forgery;
 use crate::matrix::PermissionMatrix;
+use crate::narrow;
 use crate::permission::MessageAccess;
 use crate::request::{Permit, Request};
 
@@ -22,7 +23,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
             format!("{host} does not grant you to send messages (message = \"outgoing\")"),
         )
     };
-    let grant = request.grant(matrix, |grant| grant.message == MessageAccess::Outgoing, missing)?;
+    let grant = request.grant(matrix, |grant| grant.message != MessageAccess::None, missing)?;
     let forwarded = envelope::read_message(&request.stanza)?;
     let inner = forwarded.message;
     let from = forwarded
@@ -45,11 +46,27 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         ));
     }
     let is_to_self = to.as_deref().is_none_or(|to| address::bare(to) == from.as_str());
+    let own_domain = request.sender.own_domain();
+    if grant.message == MessageAccess::Own && !(is_to_self && username.is_some()) {
+        let is_own = |to: &String| own_domain.is_some_and(|domain| narrow::is_own(domain, to));
+        if !to.as_ref().is_some_and(is_own) {
+            return Err(narrow::not_own_recipient(host, username.is_none()));
+        }
+    }
+    let sends_events = grant.sends_events();
+    if !sends_events {
+        forgery::check_events(&inner)?;
+    }
     if username.is_none() {
         forgery::check_message_of_host(&inner)?;
     } else if is_to_self {
-        let own_domain = request.sender.own_domain();
-        forgery::check_message_to_self(&inner, from.as_str(), own_domain, request.normaliser)?;
+        forgery::check_message_to_self(
+            &inner,
+            from.as_str(),
+            own_domain,
+            !sends_events,
+            request.normaliser,
+        )?;
     }
     let unless_administrator_of = username.as_ref().and(to.as_deref()).and_then(host_addressed);
     Ok(Permit {

@@ -40,3 +40,18 @@ pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
 pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 /// XEP-0050 Ad-Hoc Commands. Administrators use them to administer a server (N1).
 pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+/// XEP-0060 Publish-Subscribe: requests about nodes (G3).
+pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// XEP-0060: what a service tells about nodes. Readers believe such an event because of its sender (M8).
+pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+/// XEP-0059 Result Set Management (G3).
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
+/// The node of an account's bookmarks (XEP-0402; G4).
+pub const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";
+/// The node of an account's read markers (XEP-0490; G4).
+pub const DISPLAYED: &str = "urn:xmpp:mds:displayed:0";
+/// XEP-0363 HTTP File Upload (G4).
+pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
+/// The node of the ad-hoc command in which users see and block the services that may act for them. No entity may run it in
+/// their name (G6, G7).
+pub const SERVICES_COMMAND: &str = "urn:xmpp:privilege:2#services";

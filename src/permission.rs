@@ -106,7 +106,9 @@ pub enum MessageAccess {
     /// No.
     #[default]
     None,
-    /// Yes, outgoing ones.
+    /// Only to the entity's own addresses, and to the account itself (G2).
+    Own,
+    /// To anybody.
     Outgoing,
 }
 
@@ -115,16 +117,17 @@ impl MessageAccess {
     pub fn parse(value: &str) -> Option<MessageAccess> {
         match value {
             "none" => Some(MessageAccess::None),
+            "own" => Some(MessageAccess::Own),
             "outgoing" => Some(MessageAccess::Outgoing),
             _ => None,
         }
     }
 
-    /// The value as it is configured and advertised.
-    pub fn as_str(self) -> &'static str {
+    /// The value as it is advertised. XEP-0356 knows no narrower one than "outgoing".
+    pub fn advertised(self) -> &'static str {
         match self {
             MessageAccess::None => "none",
-            MessageAccess::Outgoing => "outgoing",
+            MessageAccess::Own | MessageAccess::Outgoing => "outgoing",
         }
     }
 }
@@ -210,7 +213,7 @@ mod tests {
             assert_eq!(PresenceAccess::parse(access.as_str()), Some(access));
         }
         for access in [MessageAccess::None, MessageAccess::Outgoing] {
-            assert_eq!(MessageAccess::parse(access.as_str()), Some(access));
+            assert_eq!(MessageAccess::parse(access.advertised()), Some(access));
         }
         for wrong in ["", "Both", "BOTH", " both", "incoming", "get,set"] {
             assert_eq!(Access::parse(wrong), None, "{wrong:?}");

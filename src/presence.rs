@@ -1,4 +1,4 @@
-//! Presence: who may see it (P1 to P3, P5, C7).
+//! Presence: who may see it (P1 to P3, P5, C7, G1).
 //!
 //! [`crate::memory`] keeps what an entity has been told already.
 
@@ -41,6 +41,10 @@ pub fn may_see(
         return false;
     }
     let bare = address::bare(from);
+    // The presence of a contact shows that it is one (G1).
+    if occasion == Occasion::Contact && !grant.contacts.include(entity, bare) {
+        return false;
+    }
     let (node, domain) = match bare.split_once('@') {
         Some((node, domain)) => (Some(node), domain),
         None => (None, bare),

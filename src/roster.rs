@@ -1,12 +1,14 @@
-//! Rosters: who may read and write them, and what a set changes (R1 to R7, R10, R11).
+//! Rosters: who may read and write them, and what a set changes (R1 to R7, R10, R11, G1).
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::address::Normaliser;
 use crate::denial::{Condition, Denial, ErrorType};
 use crate::element::Element;
 use crate::item::{Edit, Item, ItemEdit, Subscription};
 use crate::matrix::PermissionMatrix;
+use crate::narrow;
 use crate::ns;
 use crate::permission::IqType;
 use crate::request::{Permit, Request};
@@ -140,6 +142,33 @@ pub fn read_set<T: Element>(
         edits.push(edit);
     }
     Ok(edits)
+}
+
+/// Refuses a set of `entity` that touches a contact which the entity may not touch: `auth/forbidden` (G1).
+pub fn check_contacts(matrix: &PermissionMatrix, entity: &str, sets: &[ItemEdit]) -> Result<(), Denial> {
+    let contacts = matrix.contacts(entity);
+    match sets.iter().find(|set| !contacts.include(entity, &set.jid)) {
+        Some(set) => Err(narrow::not_own_contact(matrix.host(), &set.jid)),
+        None => Ok(()),
+    }
+}
+
+/// Whether `entity` may set the item of `contact` in the roster of the account `username`, as the other side of a
+/// subscription (R10, G1).
+pub fn may_set(matrix: &PermissionMatrix, entity: &str, username: &str, contact: &str) -> bool {
+    matrix.grant(entity).is_some_and(|grant| {
+        grant.roster.allows(IqType::Set)
+            && grant.scope.covers(username)
+            && grant.contacts.include(entity, contact)
+    })
+}
+
+/// Returns the version of a part of a roster: it changes when something in this part does, and only then (G1).
+pub fn version_of(items: &BTreeMap<String, Item>) -> String {
+    // Its keys never change, so that the version is the same after a restart. A version is no secret and proves nothing.
+    let mut hasher = DefaultHasher::new();
+    items.hash(&mut hasher);
+    format!("own-{:016x}", hasher.finish())
 }
 
 /// Returns the changes that a set makes. `current` returns the item that a contact has now.

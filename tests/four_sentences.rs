@@ -24,6 +24,7 @@ use privilege_native::address::Normaliser;
 use privilege_native::administration::Domain;
 use privilege_native::denial::Denial;
 use privilege_native::matrix::{Grant, PermissionMatrix, Scope};
+use privilege_native::narrow::{Contacts, IqGrant, Recipients};
 use privilege_native::permission::{Access, MessageAccess, PresenceAccess, Protocol};
 use privilege_native::presence::Occasion;
 use privilege_native::request::{Permit, Request, Sender, Session};
@@ -40,6 +41,9 @@ const NAMESPACES: [&str; 4] = [
     "a&b",
     ns::REGISTER,
 ];
+
+/// Pubsub nodes that may be granted.
+const NODES: [&str; 3] = ["urn:xmpp:bookmarks:1", "a", "A"];
 
 /// Content that the host itself must not send (M8).
 const GRANTS: [&str; 2] = [
@@ -107,6 +111,8 @@ struct Ask {
     inner_kind: Option<&'static str>,
     inner_from: Option<&'static str>,
     namespace: &'static str,
+    /// The pubsub node that an IQ is about, where it is about pubsub.
+    node: &'static str,
     /// Content of the message that a reader believes because of its sender; empty for none.
     carries: &'static str,
 }
@@ -206,13 +212,14 @@ fn message_stanza(ask: &Ask, noise: &Noise) -> Element {
 
 fn iq_stanza(ask: &Ask, noise: &Noise) -> Element {
     let space = noise.space;
-    let payload = format!(
-        "<query xmlns='{}'{}>{}{}</query>",
-        escaped(ask.namespace),
-        attributes(noise, &[]),
-        escaped(&noise.text),
-        noise.payload
-    );
+    let (namespace, attributes_of_payload) = (escaped(ask.namespace), attributes(noise, &[]));
+    let content = format!("{}{}", escaped(&noise.text), noise.payload);
+    let payload = if ask.namespace == ns::PUBSUB {
+        let node = attributes(noise, &[("node", Some(ask.node))]);
+        format!("<pubsub xmlns='{namespace}'{attributes_of_payload}><items{node}>{content}</items></pubsub>")
+    } else {
+        format!("<query xmlns='{namespace}'{attributes_of_payload}>{content}</query>")
+    };
     let inner = attributes(
         noise,
         &[
@@ -315,21 +322,45 @@ fn any_access() -> impl Strategy<Value = Access> {
     ]
 }
 
+fn any_iq_grant() -> impl Strategy<Value = IqGrant> {
+    let listed = |jids: &[&str]| Recipients::Listed(jids.iter().map(|jid| (*jid).to_owned()).collect());
+    let to = prop_oneof![
+        6 => Just(Recipients::Any),
+        1 => Just(Recipients::Account),
+        1 => Just(Recipients::Own),
+        1 => Just(listed(&["montague.lit"])),
+        1 => Just(listed(&["romeo@montague.lit", "pubsub.capulet.lit"])),
+    ];
+    let nodes = prop_oneof![
+        3 => Just(None),
+        1 => prop::sample::subsequence(NODES.to_vec(), 0..=2)
+            .prop_map(|nodes| Some(nodes.into_iter().map(str::to_owned).collect())),
+    ];
+    (any_access(), to, nodes).prop_map(|(access, to, nodes)| IqGrant { access, to, nodes })
+}
+
 fn any_accounts(most: usize) -> impl Strategy<Value = BTreeSet<String>> {
     prop::sample::subsequence(ACCOUNTS.to_vec(), 0..=most)
         .prop_map(|names| names.into_iter().map(str::to_owned).collect())
 }
 
 fn any_grant() -> impl Strategy<Value = Grant> {
-    let iq = prop::collection::btree_map(prop::sample::select(NAMESPACES.to_vec()), any_access(), 3..=4);
+    let iq = prop::collection::btree_map(prop::sample::select(NAMESPACES.to_vec()), any_iq_grant(), 3..=4);
     let scope = (
         prop_oneof![3 => Just(None), 1 => any_accounts(4).prop_map(Some)],
         prop_oneof![3 => Just(BTreeSet::new()), 1 => any_accounts(2)],
     );
     (
-        any_access(),
+        (
+            any_access(),
+            prop_oneof![3 => Just(Contacts::All), 1 => Just(Contacts::Own)],
+        ),
         any::<bool>(),
-        prop_oneof![3 => Just(MessageAccess::Outgoing), 1 => Just(MessageAccess::None)],
+        prop_oneof![
+            3 => Just(MessageAccess::Outgoing),
+            1 => Just(MessageAccess::Own),
+            1 => Just(MessageAccess::None),
+        ],
         prop::sample::select(vec![
             PresenceAccess::None,
             PresenceAccess::ManagedEntity,
@@ -340,8 +371,9 @@ fn any_grant() -> impl Strategy<Value = Grant> {
         prop_oneof![Just(Protocol::V1), Just(Protocol::V2)],
     )
         .prop_map(
-            |(roster, roster_push, message, presence, iq, (accounts, except), protocol)| Grant {
+            |((roster, contacts), roster_push, message, presence, iq, (accounts, except), protocol)| Grant {
                 roster,
+                contacts,
                 roster_push,
                 message,
                 presence: if roster.allows_get() {
@@ -351,11 +383,16 @@ fn any_grant() -> impl Strategy<Value = Grant> {
                 },
                 iq: iq
                     .into_iter()
-                    .filter(|(_, access)| *access != Access::None)
-                    .map(|(namespace, access)| (namespace.to_owned(), access))
+                    .filter(|(_, iq)| iq.access != Access::None)
+                    .map(|(namespace, mut iq)| {
+                        // Other namespaces have none.
+                        iq.nodes = iq.nodes.filter(|_| namespace == ns::PUBSUB);
+                        (namespace.to_owned(), iq)
+                    })
                     .collect(),
                 scope: Scope { accounts, except },
                 protocol,
+                ..Grant::default()
             },
         )
 }
@@ -405,6 +442,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
     ];
     let to = prop_oneof![
         8 => prop::sample::select(vec![Some("romeo@montague.lit"), Some("Romeo@Montague.LIT/Orchard"), Some("montague.lit")]),
+        3 => prop::sample::select(vec![Some("X@pubsub.capulet.lit/y"), Some("gateway.montague.lit"), Some("a.gateway.montague.lit")]),
         1 => Just(None),
         1 => prop::sample::select(vec![Some("Juliet@capulet.lit/balcony"), Some("juliet@capulet.lit")]),
         1 => Just(Some("@montague.lit")),
@@ -429,11 +467,21 @@ fn any_ask() -> impl Strategy<Value = Ask> {
         account,
         kinds,
         inner_from,
-        namespace,
+        (namespace, prop::sample::select(NODES.to_vec())),
         any_carried(),
     )
         .prop_map(
-            |(who, version, from, to, account, (kind, inner_kind), inner_from, namespace, carries)| Ask {
+            |(
+                who,
+                version,
+                from,
+                to,
+                account,
+                (kind, inner_kind),
+                inner_from,
+                (namespace, node),
+                carries,
+            )| Ask {
                 who,
                 version,
                 from,
@@ -443,6 +491,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
                 inner_kind,
                 inner_from: inner_from.then_some(account),
                 namespace,
+                node,
                 carries,
             },
         )
@@ -608,12 +657,25 @@ fn joined(a: &Grant, b: &Grant) -> Grant {
             (false, false) => Access::None,
         };
     let mut iq = a.iq.clone();
-    for (namespace, &more) in &b.iq {
-        let entry = iq.entry(namespace.clone()).or_default();
-        *entry = access(*entry, more);
+    for (namespace, more) in &b.iq {
+        let entry = iq.entry(namespace.clone()).or_insert_with(|| more.clone());
+        *entry = IqGrant {
+            access: access(entry.access, more.access),
+            to: if entry.to == more.to {
+                more.to.clone()
+            } else {
+                Recipients::Any
+            },
+            nodes: entry
+                .nodes
+                .as_ref()
+                .zip(more.nodes.as_ref())
+                .map(|(a, b)| a.union(b).cloned().collect()),
+        };
     }
     Grant {
         roster: access(a.roster, b.roster),
+        contacts: a.contacts.max(b.contacts),
         roster_push: a.roster_push || b.roster_push,
         message: a.message.max(b.message),
         presence: a.presence.max(b.presence),
@@ -626,6 +688,7 @@ fn joined(a: &Grant, b: &Grant) -> Grant {
             except: a.scope.except.intersection(&b.scope.except).cloned().collect(),
         },
         protocol: b.protocol,
+        ..Grant::default()
     }
 }
 
@@ -866,7 +929,7 @@ fn impeccable() -> impl Strategy<Value = (Grant, Ask)> {
         grant.roster = Access::Both;
         grant.message = MessageAccess::Outgoing;
         grant.presence = PresenceAccess::Roster;
-        grant.iq.insert("jabber:iq:last".to_owned(), Access::Both);
+        grant.iq.insert("jabber:iq:last".to_owned(), Access::Both.into());
         grant.scope = Scope::default();
         grant
     });

@@ -31,8 +31,8 @@ fn matrix() -> PermissionMatrix {
         message: MessageAccess::Outgoing,
         presence: PresenceAccess::Roster,
         iq: [
-            ("urn:x".to_owned(), Access::Both),
-            (ns::CLIENT.to_owned(), Access::Get),
+            ("urn:x".to_owned(), Access::Both.into()),
+            (ns::CLIENT.to_owned(), Access::Get.into()),
         ]
         .into(),
         scope: Scope {

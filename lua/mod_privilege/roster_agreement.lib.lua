@@ -29,7 +29,8 @@ return function (core, accounts, rosters_of, hosts, serves)
 		if not roster then
 			return nil, core:decline("roster", request.permit, "unreadable");
 		end
-		return { item = roster[request.account], rosters = rosters and rosters.may_set(request.entity, username) and rosters or nil };
+		local may_set = rosters and rosters.may_set(request.entity, username, request.account);
+		return { item = roster[request.account], rosters = may_set and rosters or nil };
 	end
 
 	-- Returns the changes of contacts' rosters that have to be saved together with these changes, as a list of

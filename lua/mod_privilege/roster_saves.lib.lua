@@ -123,8 +123,8 @@ return function (core, accounts, pushes)
 	end
 
 	-- Returns whether an entity may set the roster of an account.
-	function rosters.may_set(entity, username)
-		return core:may_set_roster(entity, username);
+	function rosters.may_set(entity, username, contact)
+		return core:may_set_roster(entity, username, contact);
 	end
 
 	local rosters_of = module:shared("/*/privilege/rosters"); -- granting host to its rosters

@@ -115,7 +115,7 @@ return function (core, saves, agreement, answer)
 			request.denial = core:decline("roster", request.permit, saves.still_exists(username) and "unreadable" or "unknown-account");
 			return true;
 		end
-		local changes, reason = core:plan_roster_set(request.account, request.stanza, batch.roster);
+		local changes, reason = core:plan_roster_set(request.account, request.stanza, batch.roster, request.entity);
 		if not changes then
 			request.denial = reason;
 			return batch:is_empty();

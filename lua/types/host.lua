@@ -86,13 +86,14 @@
 ---@field escaped fun(self, text: string): string
 ---Returns, as text, the error that takes the place of an answer that cannot be relayed (Q7).
 ---@field unrelayable fun(self, reply: privilege.Reply): string
----Returns the answer to a roster get, as text. `roster` is the server's own table (R1, R8).
+---Returns the answer to a roster get, as text, with the contacts that are granted to its sender. `roster` is the server's
+---own table (R1, R8, G1).
 ---@field roster_result fun(self, account: string, stanza: table, roster: table): string
 ---Returns the changes that a roster set makes, an empty list where it changes nothing; or nil and the denial.
----`roster` is the server's own table, which is not changed (R2 to R4).
----@field plan_roster_set fun(self, account: string, stanza: table, roster: table): privilege.RosterChange[]?, privilege.Denial?
----Returns whether an entity may set the roster of an account (R10, C7).
----@field may_set_roster fun(self, entity: string, username: string): boolean
+---`roster` is the server's own table, which is not changed. `entity` is nil for a set of the account itself (R2 to R4, G1).
+---@field plan_roster_set fun(self, account: string, stanza: table, roster: table, entity?: string): privilege.RosterChange[]?, privilege.Denial?
+---Returns whether an entity may set the item of a contact in the roster of an account (R10, C7, G1).
+---@field may_set_roster fun(self, entity: string, username: string, contact: string): boolean
 ---Returns whether a change of the account's roster agrees with the roster of its contact, an account of this
 ---server: an agreement; or nil and the denial. `item` is what that roster holds of the account, nil for nothing;
 ---`may_set` is whether it may be changed as well (R10).

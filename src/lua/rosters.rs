@@ -10,20 +10,26 @@ use super::keys::{Key, Keys};
 use super::raw::{Argument, Place, Stack};
 use super::stanza::{LuaElement, string};
 use super::values::{self, Answer, Flag, Natural, Text, denied};
+use crate::address;
 use crate::element::Element;
 use crate::item::{Item, Subscription};
-use crate::permission::IqType;
+use crate::narrow::Contacts;
 use crate::roster::{self, Change, Current};
-use crate::wire::roster::{IqHead, RosterWriter, empty_iq};
+use crate::wire::{
+    self,
+    roster::{IqHead, RosterWriter, empty_iq},
+};
 
 pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("roster_result", roster_result);
     methods.add_method("plan_roster_set", plan_roster_set);
-    methods.add_method("may_set_roster", |_, this, (entity, username): (Text, Text)| {
-        let host = this.host();
-        let grant = host.matrix.grant(&entity);
-        Ok(grant.is_some_and(|grant| grant.roster.allows(IqType::Set) && grant.scope.covers(&username)))
-    });
+    methods.add_method(
+        "may_set_roster",
+        |_, this, (entity, username, contact): (Text, Text, Text)| {
+            let host = this.host();
+            Ok(roster::may_set(&host.matrix, &entity, &username, &contact))
+        },
+    );
     methods.add_method("agree_roster_change", agree_roster_change);
     methods.add_method("follow_roster", |_, this, username: Text| {
         let host = this.host();
@@ -33,7 +39,8 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     methods.add_method("roster_changes", roster_changes);
 }
 
-/// `roster_result(account, stanza, roster)`: the answer to a roster get of `stanza`, finished (R1).
+/// `roster_result(account, stanza, roster)`: the answer to a roster get of `stanza`, finished. It holds the contacts that are
+/// granted to the sender of the stanza (R1, G1).
 fn roster_result(
     lua: &Lua,
     this: &LuaHost,
@@ -49,8 +56,13 @@ fn roster_result(
             to: to.as_deref().unwrap_or_default(),
             id: id.as_deref().unwrap_or_default(),
         };
-        let ours = version(&stored, keys);
         let theirs = stanza.child(0).and_then(|query| query.attribute("ver"));
+        let entity = address::bare(head.to);
+        if this.host().matrix.contacts(entity) == Contacts::Own {
+            let items = own_contacts(&*stack.hold(&stored)?, entity);
+            return Ok(wire::roster::part(&head, theirs.as_deref(), &items));
+        }
+        let ours = version(&stored, keys);
         if roster::is_current(theirs.as_deref(), ours) {
             return Ok(empty_iq(&head));
         }
@@ -61,18 +73,22 @@ fn roster_result(
     })
 }
 
-/// `plan_roster_set(account, stanza, roster)`: the list of changes, empty where nothing would change; or nil and
-/// the denial (R2 to R4).
+/// `plan_roster_set(account, stanza, roster, entity)`: the list of changes, empty where nothing would change; or nil and
+/// the denial (R2 to R4, G1). `entity` is nil for a set of the account itself.
 fn plan_roster_set(
     lua: &Lua,
     this: &LuaHost,
-    (account, stanza, stored): (Text, Argument, LuaTable),
+    (account, stanza, stored, entity): (Text, Argument, LuaTable, Option<Text>),
 ) -> LuaResult<Answer> {
     let keys = &this.keys;
     Stack::with(lua, keys, |stack| {
         let stanza = LuaElement::stanza(stack.argument(&stanza)?);
-        let planned = roster::read_stanza(&stanza, &account, &this.server)
-            .and_then(|sets| roster::plan(sets, |jid| find(stack, &stored, jid)));
+        let read = roster::read_stanza(&stanza, &account, &this.server);
+        let granted = read.and_then(|sets| match &entity {
+            Some(entity) => roster::check_contacts(&this.host().matrix, entity, &sets).map(|()| sets),
+            None => Ok(sets),
+        });
+        let planned = granted.and_then(|sets| roster::plan(sets, |jid| find(stack, &stored, jid)));
         match planned {
             Ok(planned) => Ok((Some(changes(lua, planned)?), None)),
             Err(denial) => denied(lua, keys, &denial),
@@ -158,6 +174,18 @@ fn read_item(item: &Place<'_>) -> Item {
         name: item.string(Key::Name),
         groups,
     }
+}
+
+/// The contacts of a stored roster that are an entity's own (G1).
+fn own_contacts(stored: &Place<'_>, entity: &str) -> BTreeMap<String, Item> {
+    let mut items = BTreeMap::new();
+    stored.for_each(|jid, item| {
+        let own = item.filter(|item| Contacts::Own.include(entity, jid) && is_contact(item));
+        if let Some(item) = own {
+            items.insert(jid.to_owned(), read_item(&item));
+        }
+    });
+    items
 }
 
 /// Writes all contacts of a stored roster.

@@ -36,13 +36,18 @@ pub fn advertisement(
         );
     }
     privilege.append_child(roster);
-    privilege.append_child(perm(namespace, "message", Some(grant.message.as_str())));
+    privilege.append_child(perm(namespace, "message", Some(grant.message.advertised())));
     privilege.append_child(perm(namespace, "presence", Some(grant.presence.as_str())));
     let mut iq: BTreeMap<String, Access> = BTreeMap::new();
     if grant.protocol == Protocol::V2 {
         let withdrawn = earlier.into_iter().flat_map(iq_namespaces);
         iq.extend(withdrawn.map(|namespace| (namespace, Access::None)));
-        iq.extend(grant.iq.clone());
+        iq.extend(
+            grant
+                .iq
+                .iter()
+                .map(|(namespace, iq)| (namespace.clone(), iq.access)),
+        );
     }
     if !iq.is_empty() {
         let mut perm = perm(namespace, "iq", None);
@@ -132,8 +137,11 @@ mod tests {
             message: MessageAccess::Outgoing,
             presence: PresenceAccess::Roster,
             iq: [
-                ("http://jabber.org/protocol/pubsub".to_owned(), Access::Both),
-                ("a&b<c>".to_owned(), Access::Get),
+                (
+                    "http://jabber.org/protocol/pubsub".to_owned(),
+                    Access::Both.into(),
+                ),
+                ("a&b<c>".to_owned(), Access::Get.into()),
             ]
             .into(),
             ..Grant::default()

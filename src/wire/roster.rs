@@ -1,8 +1,11 @@
 //! Roster results and pushes as text (R1, R7, R9).
 
+use std::collections::BTreeMap;
+
 use super::xml::Writer;
 use crate::item::Item;
 use crate::ns;
+use crate::roster;
 
 /// The attributes of an IQ that we write.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +113,20 @@ impl RosterWriter {
         self.out.close("iq");
         self.out.finish()
     }
+}
+
+/// Returns the answer to a get of a part of a roster. Its version is that of the part; a requester whose version, `theirs`, is
+/// the same gets the empty result (G1).
+pub fn part(head: &IqHead<'_>, theirs: Option<&str>, items: &BTreeMap<String, Item>) -> String {
+    let version = roster::version_of(items);
+    if theirs == Some(&version) {
+        return empty_iq(head);
+    }
+    let mut writer = RosterWriter::new(head, Some(&version), 512);
+    for (jid, item) in items {
+        writer.whole(jid, Some(item));
+    }
+    writer.finish()
 }
 
 /// Returns the push of one contact; `ver` is the roster version, if the server keeps one. `item` is `None` for a contact
