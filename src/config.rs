@@ -422,11 +422,9 @@ impl Compiler<'_> {
                 continue;
             }
             if namespace == ns::BLOCKING {
-                self.wrong(
-                    "iq",
-                    key,
-                    "any namespace but that of blocklists, since an entity must not undo what stops it",
-                    "this entry grants nothing",
+                self.report(
+                    Level::Warn,
+                    format!("option \"iq\": the namespace {} grants nothing, since no entity may see or change what an account has blocked", ns::BLOCKING),
                 );
                 continue;
             }

@@ -22,11 +22,11 @@ impl Server for TestServer {
     }
 }
 
-fn text(value: &str) -> Value {
+pub(super) fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
 
-fn list(values: &[&str]) -> Value {
+pub(super) fn list(values: &[&str]) -> Value {
     let entries = values.iter().enumerate();
     Value::Table(
         entries
@@ -35,7 +35,7 @@ fn list(values: &[&str]) -> Value {
     )
 }
 
-fn table(entries: &[(&str, Value)]) -> Value {
+pub(super) fn table(entries: &[(&str, Value)]) -> Value {
     Value::Table(
         entries
             .iter()
@@ -44,11 +44,15 @@ fn table(entries: &[(&str, Value)]) -> Value {
     )
 }
 
-fn compile_one(options: &[(&str, Value)]) -> (Grant, Vec<Problem>) {
-    let tree = table(&[("pubsub.capulet.lit", table(options))]);
+pub(super) fn compile_for(entity: &str, options: &[(&str, Value)]) -> (Grant, Vec<Problem>) {
+    let tree = table(&[(entity, table(options))]);
     let (matrix, problems) = compile("capulet.lit", &tree, &TestServer);
-    let grant = matrix.grant("pubsub.capulet.lit").map(|grant| (**grant).clone());
+    let grant = matrix.named(entity).map(|grant| (**grant).clone());
     (grant.unwrap_or_default(), problems)
+}
+
+fn compile_one(options: &[(&str, Value)]) -> (Grant, Vec<Problem>) {
+    compile_for("pubsub.capulet.lit", options)
 }
 
 #[test]

@@ -59,8 +59,6 @@ NEAREST = {
     "mesage": "message",
     "presense": "presence",
     "iqs": "iq",
-    "account": "accounts",
-    "exept": "except",
 }
 BAD_ENTITIES = ("@capulet.lit", "a@@capulet.lit", "gateway.capulet.lit/resource", "", "in valid@capulet.lit")
 
@@ -93,7 +91,9 @@ MISTAKES = {
     # Types
     "roster-boolean": Mistake(changed(roster=True), perms_but("roster"), [("roster", "true", *ROSTER_VALUES)]),
     "roster-number": Mistake(changed(roster=5), perms_but("roster"), [("roster", "5", *ROSTER_VALUES)]),
-    "roster-table": Mistake(changed(roster=["get"]), perms_but("roster"), [("roster", "table", *ROSTER_VALUES)]),
+    "roster-table": Mistake(
+        changed(roster=["get"]), perms_but("roster"), [("roster", "the key 1", "type"), ("roster.type", *ROSTER_VALUES)]
+    ),
     "roster-function": Mistake(
         changed(roster=Lua("function () return 'both' end")),
         perms_but("roster"),
@@ -198,6 +198,11 @@ MISTAKES = {
         {"message": "outgoing"},
         warnings=[(unknown, re.compile(rf"(?<![\w]){nearest}(?![\w])")) for unknown, nearest in NEAREST.items()],
     ),
+    # Near the name of an option that narrows the grant: to ignore it would be to grant more than was meant.
+    **{
+        f"unknown-{wrong}": Mistake(changed(**{wrong: ["juliet"]}), {}, [(wrong, meant)])
+        for wrong, meant in {"account": "accounts", "exept": "except", "profil": "profile", "nodes": "nodes"}.items()
+    },
     # C5
     "c5-twice": Mistake(
         {

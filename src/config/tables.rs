@@ -236,3 +236,7 @@ fn texts(entries: &[(Value, Value)]) -> impl Iterator<Item = Option<&str>> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;
