@@ -1,7 +1,7 @@
 //! Grants that are narrowed to what a gateway needs: its own contacts, its own addresses, a few recipients and nodes
 //! (G1 to G3).
 //!
-//! What is narrowed never allows more than the wide grant. The values are such that older versions of this module and
+//! A narrowed grant never allows more than the wide one. The values are such that older versions of this module and
 //! other implementations refuse them.
 
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ impl Recipients {
     }
 }
 
-/// What is granted of the IQs with a payload in one namespace.
+/// The grant of IQs with a payload in one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IqGrant {
     /// The types of the IQs.

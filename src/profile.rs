@@ -24,7 +24,7 @@ fn list<'v>(values: impl IntoIterator<Item = &'v str>) -> Value {
 /// Returns the options of a profile; `None` for an unknown name.
 pub fn options(name: &str) -> Option<Vec<(Value, Value)>> {
     let options = match name {
-        // What slidge needs, and no more: its own contacts, messages to its own puppets and copies to the account, the
+        // Slidge needs this and no more: its own contacts, messages to its own puppets and copies to the account, the
         // bookmarks and the read markers of the account, and a place to upload files to.
         "gateway" => table([
             (

@@ -150,6 +150,36 @@ def test_a1_the_readme_shows_the_message_that_the_component_receives(start):
     assert message.get("id")
 
 
+@pytest.mark.parametrize("profile", ["gateway", "pubsub"])
+def test_g4_the_readme_shows_what_a_profile_grants(start, profile):
+    """G4: the options that the README shows for a profile grant the same, and refuse the same."""
+    (shown,) = [text for text in blocks("lua") if text.startswith(("roster = {" if profile == "gateway" else "roster = \"get\""))]
+    entities = (f"profile.{HOST}", f"written.{HOST}")
+    components = "".join(f'Component "{entity}"\n\tcomponent_secret = "{SECRET}"\n' for entity in entities)
+    server = start(
+        f'VirtualHost "{HOST}"\n\tmodules_enabled = {{ "privilege" }}\n\tprivileged_entities = {{\n'
+        f'["{entities[0]}"] = {{ profile = "{profile}" }};\n["{entities[1]}"] = {{\n{shown}}};\n}}\n{components}'
+    )
+    told = []
+    for entity in entities:
+        component = connect(server, entity)
+        (message,) = advertisements(component)
+        answers = [permissions(message[0])]
+        for node in ("urn:xmpp:bookmarks:1", "urn:xmpp:mds:displayed:0", "urn:example:other"):
+            for namespace, request in ((PUBSUB, "items"), (PUBSUB_OWNER, "purge")):
+                content = f"<pubsub xmlns='{namespace}'><{request} node='{node}'/></pubsub>"
+                kind = "get" if request == "items" else "set"
+                for to in (None, "romeo@example.org"):
+                    answer = component.privileged_iq(kind, "juliet@example.org", content, to=to)
+                    answers.append(error_of(answer)[:2] if answer.get("type") == "error" else "result")
+        for to in (f"x@{entity}", "romeo@example.org", "juliet@example.org"):
+            component.privileged_message(message_from("juliet@example.org", to, body("x")), to=HOST)
+            component.sync()
+            answers.append([error_of(s)[:2] for s in component.drain() if local(s) == "message" and s.get("type") == "error"])
+        told.append(answers)
+    assert told[0] == told[1]
+
+
 def test_l1_the_readme_shows_what_loading_prints(start_server):
     """L1: the shell and the log say what the README says they do, when the module is enabled at run time."""
     plain = f'VirtualHost "{HOST}"\nComponent "gateway.example.org"\n\tcomponent_secret = "{SECRET}"\n'

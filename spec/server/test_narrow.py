@@ -300,8 +300,8 @@ class Community(Prosody):
         super().write_config()
 
 
-def test_g_the_community_module_grants_nothing_of_what_is_narrowed():
-    """G: narrowed grants are written in values and tables that the community module refuses."""
+def test_g1_the_community_module_grants_nothing_of_what_is_narrowed():
+    """G1, G2, G3, G4: narrowed grants are written in values and tables that the community module refuses."""
     narrowed = {entity: grant for entity, grant in NARROW.items() if entity in (GATEWAY, "profile.lit")}
     narrowed["message.lit"] = {"message": "own", "iq": {PUBSUB: {"type": "both", "to": "self", "nodes": list(NODES)}}}
     components = ("profile.lit", "message.lit")

@@ -15,7 +15,7 @@ use crate::profile;
 /// The values of an access, as they are listed in the log.
 pub(super) const ACCESS: &str = "\"none\", \"get\", \"set\", \"both\"";
 
-/// What narrows a grant, wherever it belongs. An unknown option with nearly such a name grants nothing.
+/// The options that narrow a grant, wherever they belong. An unknown option with nearly such a name grants nothing.
 const NARROWING: [&str; 6] = ["accounts", "except", "profile", "contacts", "to", "nodes"];
 
 /// Returns the narrowing option that an unknown name is probably meant for.
