@@ -2,7 +2,7 @@
 
 use crate::administration::{self, Domain};
 use crate::denial::Denial;
-use crate::{iq, ledger, matrix, message, roster};
+use crate::{blocklists, iq, ledger, matrix, message, roster};
 
 /// The judgement that a permit is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub enum Why {
     UnknownAccount,
     /// The server cannot say at once whether the account exists.
     Lookup,
+    /// The server cannot read at once what the account has blocked (G5).
+    Blocklist,
     /// The account administers this (N1).
     Administrator(Domain),
     /// The server failed to do it.
@@ -62,6 +64,7 @@ pub fn denial(host: &str, kind: Kind, why: &Why) -> Denial {
         (Why::UnknownAccount, Kind::Iq) => iq::no_account(host),
         (Why::UnknownAccount, Kind::Roster) => roster::no_account(),
         (Why::Lookup, _) => matrix::account_unknown(),
+        (Why::Blocklist, _) => blocklists::unreadable(),
         (Why::Administrator(domain), _) => administration::refused(domain),
         (Why::Failed, Kind::Message) => message::failed(),
         (Why::Failed, Kind::Iq) => iq::failed(),

@@ -132,32 +132,38 @@ impl Entities {
         jid: &'e str,
     ) -> impl Iterator<Item = (&'e str, bool)> {
         self.granted(matrix)
-            .filter(move |(address, grant)| {
-                grant.pushes_roster() && grant.scope.covers(username) && grant.contacts.include(address, jid)
+            .filter(move |(_, entity, grant)| {
+                let is_shown = grant.pushes_roster() && grant.contacts.include(entity, jid);
+                is_shown && matrix.covers(entity, grant, username)
             })
-            .map(|(address, grant)| (address, grant.contacts == Contacts::All))
+            .map(|(address, _, grant)| (address, grant.contacts == Contacts::All))
     }
 
     /// Whether anything is to be done where the roster of the account `username` changes: it is pushed to somebody, or
     /// somebody sees the presence of its contacts.
     pub fn follow_roster(&self, matrix: &PermissionMatrix, username: &str) -> bool {
-        self.granted(matrix).any(|(_, grant)| {
+        self.granted(matrix).any(|(_, entity, grant)| {
             let follows = grant.pushes_roster() || grant.presence == PresenceAccess::Roster;
-            follows && grant.scope.covers(username)
+            follows && matrix.covers(entity, grant, username)
         })
     }
 
     /// The most that anybody who is connected may see of presence.
     pub fn most_presence(&self, matrix: &PermissionMatrix) -> PresenceAccess {
         self.granted(matrix)
-            .map(|(_, grant)| grant.presence)
+            .map(|(_, _, grant)| grant.presence)
             .max()
             .unwrap_or_default()
     }
 
-    fn granted<'e>(&'e self, matrix: &'e PermissionMatrix) -> impl Iterator<Item = (&'e str, &'e Grant)> {
-        self.iter()
-            .filter_map(|(address, connection)| Some((address, connection.grant(matrix)?)))
+    /// The address, the entity and the grant of each connection that is granted anything.
+    fn granted<'e>(
+        &'e self,
+        matrix: &'e PermissionMatrix,
+    ) -> impl Iterator<Item = (&'e str, &'e str, &'e Grant)> {
+        self.iter().filter_map(|(address, connection)| {
+            Some((address, connection.entity.as_str(), connection.grant(matrix)?))
+        })
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The host is told about events, and returns what may be done and what is to be sent. It sends nothing itself.
 
+use std::collections::BTreeSet;
+
+use crate::blocklists::Reach;
 use crate::decline::{self, Kind, Why};
 use crate::denial::Denial;
 use crate::entities::{Entities, Outgoing};
@@ -87,6 +90,17 @@ pub struct Earlier {
     pub is_noted: bool,
 }
 
+/// The result of reading a blocklist.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct BlocklistChange {
+    /// The viewers whose entity the account has blocked now.
+    pub blocked: Vec<Number>,
+    /// The viewers whose entity the account has blocked no more.
+    pub unblocked: Vec<Number>,
+    /// Stanzas to send: the errors for requests in flight.
+    pub outbox: Vec<Outgoing>,
+}
+
 impl Host {
     /// A host that grants nothing yet. `id_prefix` begins the id of everything that it sends; it has to differ from that
     /// of every other host, those of earlier runs included.
@@ -119,8 +133,13 @@ impl Host {
 
     /// Puts a configuration in force: the very next stanza is judged by it, and entities are told what has changed for
     /// them (C6).
-    pub fn configure(&mut self, matrix: PermissionMatrix, settings: &Settings) -> Configured {
+    pub fn configure(&mut self, mut matrix: PermissionMatrix, settings: &Settings) -> Configured {
         let changed = self.matrix.changed(&matrix);
+        matrix.blocklists = std::mem::take(&mut self.matrix.blocklists);
+        if matrix.entities() != self.matrix.entities() {
+            // Of each list only that was kept which concerned an entity.
+            matrix.blocklists.forget_all();
+        }
         self.matrix = matrix;
         self.ledger.limits(settings.iq_limit, settings.iq_timeout);
         let granted = |request: &Entry| iq::is_granted(&self.matrix, &request.entity, &request.account);
@@ -200,6 +219,9 @@ impl Host {
 
     /// An account of the host, given by bare JID, does not exist any more (L7). Returns what is to be sent.
     pub fn account_gone(&mut self, account: &str) -> Vec<Outgoing> {
+        if let Some((username, _)) = account.split_once('@') {
+            self.matrix.blocklists.forget(username);
+        }
         given_up(&self.ledger.forget_account(account), &ledger::withdrawn())
     }
 
@@ -273,6 +295,40 @@ impl Host {
             }
         };
         entities.pushed(matrix, username, jid).map(push).collect()
+    }
+
+    /// Takes in the blocklist of the account `username`, as it is stored (G5).
+    pub fn blocklist(&mut self, username: &str, list: &BTreeSet<String>) -> BlocklistChange {
+        let entities = self.viewers.entities();
+        let reaches = |host: &Host| -> Vec<Reach> {
+            let reach = |(_, entity): &(Number, String)| host.matrix.blocklists.reach(entity, username);
+            entities.iter().map(reach).collect()
+        };
+        let before = reaches(self);
+        let mut lists = std::mem::take(&mut self.matrix.blocklists);
+        lists.read(username, list, self.matrix.entities().into_iter());
+        self.matrix.blocklists = lists;
+        let after = reaches(self);
+        let numbers = |has_changed: fn(Reach, Reach) -> bool| {
+            let both = before.iter().zip(&after);
+            let changed = entities.iter().zip(both);
+            let changed = changed.filter(|(_, (before, after))| has_changed(**before, **after));
+            changed.map(|((number, _), _)| *number).collect()
+        };
+        let blocked = numbers(|before, after| before != Reach::Outside && after == Reach::Outside);
+        let unblocked = numbers(|before, after| before == Reach::Outside && after == Reach::Inside);
+        let (account, lists) = (
+            format!("{username}@{}", self.matrix.host()),
+            &self.matrix.blocklists,
+        );
+        let stopped = self.ledger.forget_unless(|request| {
+            request.account != account || lists.reach(&request.entity, username) != Reach::Outside
+        });
+        BlocklistChange {
+            blocked,
+            unblocked,
+            outbox: given_up(&stopped, &iq::no_account(self.matrix.host())),
+        }
     }
 
     fn news(&mut self, address: &str) -> Option<Outgoing> {

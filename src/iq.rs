@@ -2,6 +2,7 @@
 
 use crate::address::{self, Address};
 use crate::administration::Domain;
+use crate::blocklists::Reach;
 use crate::denial::Denial;
 use crate::element::Element;
 use crate::envelope;
@@ -26,7 +27,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         )
     };
     let grant = request.grant(matrix, |grant| !grant.iq.is_empty(), missing)?;
-    let account = request.account(host, grant, || no_account(host))?;
+    let account = request.account(matrix, grant, || no_account(host))?;
     let (envelope, inner) = envelope::read_iq(&request.stanza)?;
     if envelope.namespace != ns::CLIENT {
         return Err(Denial::forbidden(
@@ -122,7 +123,8 @@ fn administered(namespace: &str, kind: IqType, addressed: &str) -> Option<Domain
 pub fn is_granted(matrix: &PermissionMatrix, entity: &str, account: &str) -> bool {
     matrix.grant(entity).is_some_and(|grant| {
         let username = account.split_once('@').map(|(username, _)| username);
-        !grant.iq.is_empty() && username.is_some_and(|username| grant.scope.covers(username))
+        let reach = username.map(|username| matrix.reach(entity, grant, username));
+        !grant.iq.is_empty() && reach.is_some_and(|reach| reach != Reach::Outside)
     })
 }
 

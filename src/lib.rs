@@ -45,6 +45,7 @@
 
 pub mod address;
 pub mod administration;
+pub mod blocklists;
 pub mod config;
 pub mod decline;
 pub mod denial;
@@ -68,6 +69,7 @@ pub mod presence;
 pub mod profile;
 pub mod request;
 pub mod roster;
+pub mod services;
 pub mod settings;
 pub mod viewers;
 pub mod wire;

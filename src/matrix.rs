@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use crate::blocklists::{Blocklists, Reach};
 use crate::denial::Denial;
 use crate::narrow::{Contacts, IqGrant};
 use crate::permission::{Access, IqType, MessageAccess, PresenceAccess, Protocol};
@@ -163,6 +164,8 @@ impl Grant {
 pub struct PermissionMatrix {
     host: String,
     grants: HashMap<String, Rc<Grant>>,
+    /// Who has blocked an entity (G5).
+    pub blocklists: Blocklists,
 }
 
 impl PermissionMatrix {
@@ -171,6 +174,7 @@ impl PermissionMatrix {
         PermissionMatrix {
             host: host.into(),
             grants: HashMap::new(),
+            blocklists: Blocklists::default(),
         }
     }
 
@@ -197,6 +201,20 @@ impl PermissionMatrix {
     /// Returns what the host grants the entity with this bare JID; `None` for nothing.
     pub fn grant(&self, entity: &str) -> Option<&Rc<Grant>> {
         self.grants.get(entity).filter(|grant| !grant.is_empty())
+    }
+
+    /// Returns whether an entity with this grant may act for the account `username` (C7, G5).
+    pub fn reach(&self, entity: &str, grant: &Grant, username: &str) -> Reach {
+        if grant.scope.covers(username) {
+            self.blocklists.reach(entity, username)
+        } else {
+            Reach::Outside
+        }
+    }
+
+    /// Whether an entity with this grant certainly may act for the account `username` (C7, G5).
+    pub fn covers(&self, entity: &str, grant: &Grant, username: &str) -> bool {
+        self.reach(entity, grant, username) == Reach::Inside
     }
 
     /// Returns the contacts that an entity may know of; only its own for an entity without a grant (G1).

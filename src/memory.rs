@@ -169,6 +169,32 @@ impl Memory {
         self.settle(contact, &[])
     }
 
+    /// Whether the entity believes that some resource of an account or contact is available.
+    pub fn believes(&mut self, bare: &str) -> bool {
+        let mut believes = false;
+        self.table.edit_sender(Sender::new(bare), |entry| {
+            believes |= entry.is_available();
+            Some(entry)
+        });
+        believes
+    }
+
+    /// Notes that the host has no reason any more to show an account. `from` is one of its resources.
+    ///
+    /// Returns true if the entity is left believing that this resource is available. Then it has to be told that the
+    /// resource is not, which counts as done (G5).
+    pub fn hide(&mut self, from: &str, host: Host) -> bool {
+        let sender = Sender::new(from);
+        self.table.edit_sender(sender, |entry| entry.without(host.mark()));
+        let mut believes = false;
+        self.table.edit_sender(sender, |entry| {
+            let is_it = entry.sender == sender && entry.is_unfounded();
+            believes |= is_it;
+            (!is_it).then_some(entry)
+        });
+        believes
+    }
+
     /// Notes that the host has a reason to show this account or contact. The mark of the host is put back on what
     /// the entity was told of it.
     pub fn confirm(&mut self, bare: &str, host: Host) {

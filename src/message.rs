@@ -2,6 +2,7 @@
 
 use crate::address::{self, Address};
 use crate::administration::Domain;
+use crate::blocklists::Reach;
 use crate::denial::Denial;
 use crate::element::Element;
 use crate::envelope;
@@ -32,13 +33,27 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         .filter(|from| from.is_bare() && from.domain() == host)
         .ok_or_else(|| no_account(host))?;
     let username = from.node().map(str::to_owned);
-    if username
-        .as_deref()
-        .is_some_and(|username| !grant.scope.covers(username))
-    {
-        return Err(no_account(host));
+    let entity = request.sender.entity().unwrap_or_default();
+    let mut unread_blocklist = None;
+    let mut check = |username: &str, reach: Reach| match reach {
+        Reach::Inside => Ok(()),
+        Reach::Outside => Err(no_account(host)),
+        Reach::Unknown => {
+            unread_blocklist = Some(username.to_owned());
+            Ok(())
+        }
+    };
+    if let Some(username) = &username {
+        check(username, matrix.reach(entity, grant, username))?;
     }
     let to = address::recipient(forwarded.to, request.normaliser, "M5")?;
+    if username.is_none() {
+        // The host itself does not write either to an account that has blocked the entity (G5).
+        let recipient = to.as_deref().filter(|to| address::domain(to) == host);
+        if let Some((username, _)) = recipient.and_then(|to| to.split_once('@')) {
+            check(username, matrix.blocklists.reach(entity, username))?;
+        }
+    }
     if to.is_none() && username.is_none() {
         return Err(Denial::bad_request(
             "M3",
@@ -75,6 +90,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         to,
         username,
         unless_administrator_of,
+        unread_blocklist,
         inner_id: None,
         delay: forwarded.delay,
     })

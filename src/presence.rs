@@ -3,7 +3,8 @@
 //! [`crate::memory`] keeps what an entity has been told already.
 
 use crate::address;
-use crate::matrix::Grant;
+use crate::blocklists::Reach;
+use crate::matrix::{Grant, PermissionMatrix};
 use crate::permission::PresenceAccess;
 
 /// The way a presence has come.
@@ -25,19 +26,19 @@ impl PresenceAccess {
     }
 }
 
-/// Whether an entity may be told a presence from `from` because of the account `username` of the granting host `host`.
+/// Whether an entity may be told a presence from `from` because of the account `username` of the granting host.
 ///
 /// `entity` is a bare JID, and `from` is normalised. If the presence is that of a contact, the caller has to look into
 /// the roster of the account whether it is subscribed to the contact.
 pub fn may_see(
+    matrix: &PermissionMatrix,
     entity: &str,
     grant: &Grant,
-    host: &str,
     occasion: Occasion,
     username: &str,
     from: &str,
 ) -> bool {
-    if !grant.presence.includes(occasion) || !grant.scope.covers(username) {
+    if !grant.presence.includes(occasion) || !matrix.covers(entity, grant, username) {
         return false;
     }
     let bare = address::bare(from);
@@ -55,12 +56,14 @@ pub fn may_see(
     } else {
         domain == entity
     };
-    // An excepted account is not shown as a contact of another account either (C7). A covered account is shown by
-    // its broadcasts alone (P1): presence that it sends to another account is directed presence.
-    let is_account = domain == host
+    // An excepted account is not shown as a contact of another account either (C7), nor is one that has blocked the
+    // entity (G5). A covered account is shown by its broadcasts alone (P1): presence that it sends to another account is
+    // directed presence.
+    let is_account = domain == matrix.host()
         && node.is_some_and(|node| {
             let covered = occasion == Occasion::Contact && grant.scope.covers(node);
-            covered || grant.scope.except.contains(node)
+            let hides = matrix.blocklists.reach(entity, node) != Reach::Inside;
+            covered || hides || grant.scope.except.contains(node)
         });
     !is_own && !is_account
 }

@@ -11,7 +11,8 @@ fn grant(presence: PresenceAccess) -> Grant {
 }
 
 fn sees(entity: &str, grant: &Grant, occasion: Occasion, username: &str, from: &str) -> bool {
-    may_see(entity, grant, "capulet.lit", occasion, username, from)
+    let matrix = PermissionMatrix::new("capulet.lit");
+    may_see(&matrix, entity, grant, occasion, username, from)
 }
 
 #[test]

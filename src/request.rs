@@ -4,6 +4,7 @@
 
 use crate::address::{self, Address, Normaliser};
 use crate::administration::Domain;
+use crate::blocklists::Reach;
 use crate::denial::Denial;
 use crate::element::Element;
 use crate::matrix::{Grant, PermissionMatrix};
@@ -117,16 +118,24 @@ impl<T: Element> Request<'_, T> {
     }
 
     /// Returns the account of the granting host that the stanza is addressed to, if the grant covers it (C7),
-    /// otherwise the denial `missing`. That the account exists is a condition of the permit.
+    /// otherwise the denial `missing`. That the account exists is a condition of the permit, and so may its blocklist
+    /// be (G5).
     pub fn account(
         &self,
-        host: &str,
+        matrix: &PermissionMatrix,
         grant: &Grant,
         missing: impl Fn() -> Denial,
     ) -> Result<Account, Denial> {
-        Account::of(Address::from_normalised(self.to()), host)
-            .filter(|account| grant.scope.covers(&account.username))
-            .ok_or_else(missing)
+        let account = Account::of(Address::from_normalised(self.to()), matrix.host()).ok_or_else(&missing)?;
+        let entity = self.sender.entity().unwrap_or_default();
+        match matrix.reach(entity, grant, &account.username) {
+            Reach::Inside => Ok(account),
+            Reach::Unknown => Ok(Account {
+                is_blocklist_unknown: true,
+                ..account
+            }),
+            Reach::Outside => Err(missing()),
+        }
     }
 }
 
@@ -137,6 +146,8 @@ pub struct Account {
     pub jid: Address,
     /// Its username.
     pub username: String,
+    /// Whether its blocklist has to be read first (G5).
+    pub is_blocklist_unknown: bool,
 }
 
 impl Account {
@@ -144,7 +155,11 @@ impl Account {
     pub fn of(address: Option<Address>, host: &str) -> Option<Account> {
         let jid = address.filter(|jid| jid.is_bare() && jid.domain() == host)?;
         let username = jid.node()?.to_owned();
-        Some(Account { jid, username })
+        Some(Account {
+            jid,
+            username,
+            is_blocklist_unknown: false,
+        })
     }
 }
 
@@ -161,6 +176,8 @@ pub struct Permit<T> {
     pub username: Option<String>,
     /// Condition: the account does not administer this (N1).
     pub unless_administrator_of: Option<Domain>,
+    /// Condition: the blocklist of this account is read, and then the stanza is judged again (G5).
+    pub unread_blocklist: Option<String>,
     /// The id that the entity gave a privileged IQ.
     pub inner_id: Option<String>,
     /// The `<delay/>` that goes into the stanza (M4).
@@ -168,12 +185,13 @@ pub struct Permit<T> {
 }
 
 impl<T> Permit<T> {
-    /// The permit of a request about an account, with the only condition that the account exists.
+    /// The permit of a request about an account, with the conditions that the account exists and has not blocked the entity.
     pub fn for_account(account: Account) -> Permit<T> {
         Permit {
             stanza: None,
             account: account.jid.into_string(),
             to: None,
+            unread_blocklist: account.is_blocklist_unknown.then(|| account.username.clone()),
             username: Some(account.username),
             unless_administrator_of: None,
             inner_id: None,
@@ -189,6 +207,7 @@ impl<T> Permit<T> {
             to: self.to,
             username: self.username,
             unless_administrator_of: self.unless_administrator_of,
+            unread_blocklist: self.unread_blocklist,
             inner_id: self.inner_id,
             delay: None,
         }

@@ -80,7 +80,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
         )
     };
     let grant = request.grant(matrix, |grant| grant.roster.allows(kind), forbidden)?;
-    let account = request.account(host, grant, forbidden)?;
+    let account = request.account(matrix, grant, forbidden)?;
     if request.stanza.attribute("id").is_none() {
         // An answer without an id could not be matched to its request.
         return Err(Denial::bad_request("R4", "the <iq/> has no id"));
@@ -158,7 +158,7 @@ pub fn check_contacts(matrix: &PermissionMatrix, entity: &str, sets: &[ItemEdit]
 pub fn may_set(matrix: &PermissionMatrix, entity: &str, username: &str, contact: &str) -> bool {
     matrix.grant(entity).is_some_and(|grant| {
         grant.roster.allows(IqType::Set)
-            && grant.scope.covers(username)
+            && matrix.covers(entity, grant, username)
             && grant.contacts.include(entity, contact)
     })
 }

@@ -107,6 +107,32 @@ impl Viewers {
         self.list.retain(|viewer| viewer.number != number);
     }
 
+    /// The entity of each connection that may see presence.
+    pub fn entities(&self) -> Vec<(Number, String)> {
+        let entities = self.list.iter();
+        entities
+            .map(|viewer| (viewer.number, viewer.entity.clone()))
+            .collect()
+    }
+
+    /// Those of these viewers who believe that an account or contact is available.
+    pub fn believers(&self, bare: &str, among: &[Number]) -> Vec<Number> {
+        let some = among.iter().filter_map(|number| self.get(*number));
+        some.filter(|viewer| viewer.memory.borrow_mut().believes(bare))
+            .map(|viewer| viewer.number)
+            .collect()
+    }
+
+    /// A resource of an account is not to be shown to these viewers any more. Those who believe it available, and have to
+    /// be told that it is not; that is noted (G5). `is_told` returns whether the server itself tells an entity (P5).
+    pub fn hidden(&self, from: &str, among: &[Number], is_told: impl Fn(&str) -> bool) -> Vec<Number> {
+        let some = among.iter().filter_map(|number| self.get(*number));
+        some.filter(|viewer| viewer.memory.borrow_mut().hide(from, viewer.host))
+            .filter(|viewer| !is_told(&viewer.entity))
+            .map(|viewer| viewer.number)
+            .collect()
+    }
+
     /// Whether a connection may see presence.
     pub fn has(&self, number: Number) -> bool {
         self.get(number).is_some()
@@ -189,9 +215,21 @@ impl Viewers {
 
     /// An account is no longer subscribed to a contact, though `others` are. For viewers who may not see
     /// it on account of one of those, what they were told is forgotten. Those who are left believing the
-    /// contact available; see [`Viewers::unfounded`] (P8).
-    pub fn lost(&self, matrix: &PermissionMatrix, case: Case<'_>, others: &[String]) -> Vec<Number> {
-        self.seeing(matrix, case, None)
+    /// contact available; see [`Viewers::unfounded`] (P8). `blocked` are the viewers whose entity the account has just
+    /// blocked: the contact is lost to these alone (G5).
+    pub fn lost(
+        &self,
+        matrix: &PermissionMatrix,
+        case: Case<'_>,
+        others: &[String],
+        blocked: Option<&[Number]>,
+    ) -> Vec<Number> {
+        let losing: Vec<&Viewer> = match blocked {
+            Some(blocked) => blocked.iter().filter_map(|number| self.get(*number)).collect(),
+            None => self.seeing(matrix, case, None).collect(),
+        };
+        losing
+            .into_iter()
             .filter(|viewer| {
                 !others
                     .iter()
@@ -314,7 +352,7 @@ impl Viewers {
             .filter_map(|number| self.get(*number))
             .filter(move |viewer| {
                 matrix.grant(&viewer.entity).is_some_and(|grant| {
-                    grant.presence == PresenceAccess::Roster && grant.scope.covers(username)
+                    grant.presence == PresenceAccess::Roster && matrix.covers(&viewer.entity, grant, username)
                 })
             })
     }
@@ -324,9 +362,9 @@ impl Viewer {
     fn may_see(&self, matrix: &PermissionMatrix, case: Case<'_>) -> bool {
         matrix.grant(&self.entity).is_some_and(|grant| {
             presence::may_see(
+                matrix,
                 &self.entity,
                 grant,
-                matrix.host(),
                 case.occasion,
                 case.username,
                 case.from,

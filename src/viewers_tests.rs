@@ -198,7 +198,7 @@ fn p4_what_a_revoked_grant_told_is_told_again_and_who_left_is_reported() {
     assert_eq!(told(&mut viewers, &matrix, of_contact(ROMEO)), []);
     let lost = |viewers: &Viewers, others: &[&str]| {
         let others: Vec<String> = others.iter().map(|name| (*name).to_owned()).collect();
-        viewers.lost(&matrix, of_contact("romeo@montague.lit"), &others)
+        viewers.lost(&matrix, of_contact("romeo@montague.lit"), &others, None)
     };
     assert_eq!(lost(&viewers, &["nurse"]), [], "another account shares it");
     assert_eq!(told(&mut viewers, &matrix, of_contact(ROMEO)), []);

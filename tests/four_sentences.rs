@@ -286,7 +286,7 @@ fn decide_with(
     let may_see = |occasion, from| {
         matrix
             .grant_of(&sender)
-            .is_some_and(|grant| presence::may_see(entity, grant, HOST, occasion, username, from))
+            .is_some_and(|grant| presence::may_see(matrix, entity, grant, occasion, username, from))
     };
     Decisions {
         message: message::judge(matrix, &request(&sender, &message, normaliser)).map(Permit::without_stanza),

@@ -278,6 +278,7 @@ fn m1_m5_a_message_in_the_name_of_an_account() {
                 to: Some("romeo@montague.lit/orchard".to_owned()),
                 username: Some("juliet".to_owned()),
                 unless_administrator_of: None,
+                unread_blocklist: None,
                 inner_id: None,
                 delay: None,
             }
@@ -340,6 +341,7 @@ fn q3_q4_an_iq_in_the_name_of_an_account_and_its_answer() {
             inner_id: Some("publish1".to_owned()),
             delay: None,
             unless_administrator_of: None,
+            unread_blocklist: None,
         }
     );
     // The IQ leaves under an id of ours; its answer goes back under the ids of the entity.
@@ -435,7 +437,7 @@ fn p1_p3_whose_presence_may_be_seen() {
         let matrix = granting(options);
         matrix
             .grant(ENTITY)
-            .is_some_and(|grant| presence::may_see(ENTITY, grant, HOST, occasion, "juliet", from))
+            .is_some_and(|grant| presence::may_see(&matrix, ENTITY, grant, occasion, "juliet", from))
     };
     let (account, contact) = ("juliet@capulet.lit/balcony", "romeo@montague.lit/orchard");
     let managed = [("presence", text("managed_entity"))];

@@ -16,7 +16,7 @@ local host = module.host;
 
 -- `show` is called with an occasion, a username, a presence, and the viewers that may be told it;
 -- `say_gone` with a bare JID and the viewers that are told it is unavailable.
-return function (core, accounts, id_prefix, show, say_gone)
+return function (core, accounts, blocklists, id_prefix, show, say_gone)
 	local viewers = new_viewers(function (viewer)
 		core:all_asked(viewer);
 	end);
@@ -27,6 +27,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 	-- Tells those viewers that believe something else of an account or contact. `user` is the server's table of its
 	-- sessions, or nil. Returns the presences of these sessions.
 	local function settle(occasion, username, jid, user, among)
+		blocklists.ensure(username);
 		local presences = {};
 		for _, session in pairs(user and user.sessions or {}) do
 			if session.presence then
@@ -68,6 +69,7 @@ return function (core, accounts, id_prefix, show, say_gone)
 			worker.pause();
 		end);
 		for _, username in ipairs(usernames) do
+			blocklists.ensure(username);
 			core:confirm(username, all_accounts.roster_of(username), taken);
 			worker.pause();
 		end
@@ -80,16 +82,27 @@ return function (core, accounts, id_prefix, show, say_gone)
 		return core:needs_round(viewer, rounds.asks_contacts());
 	end
 
+	-- Tells of the contacts of one account whom it is to be told of again.
+	local again = {};
+
+	local function serve_again()
+		while again[1] do
+			local entry = table.remove(again, 1);
+			rounds.serve(entry.username, entry.viewers);
+		end
+	end
+
 	local function work()
 		local steps = {};
 		repeat
 			greeting.greet();
+			serve_again();
 			confirm();
 			viewers.leave_out_unless(needs_round);
 			if viewers.is_anybody_waiting() then
 				steps = rounds.make(steps);
 			end
-		until not viewers.is_anybody_left();
+		until not viewers.is_anybody_left() and not again[1];
 	end
 
 	local function on_failure(problem)
@@ -140,12 +153,19 @@ return function (core, accounts, id_prefix, show, say_gone)
 		settle_contact = contacts.settle_contact;
 		take_answer = contacts.take_answer;
 		roster_changed = rounds.roster_changed;
+		-- Tells these viewers of the contacts of one account.
+		serve_again = function (username, among)
+			if not is_stopped then
+				again[#again + 1] = { username = username, viewers = among };
+				worker.start();
+			end
+		end;
 		configure = function (rate, asks_online, asks_offline)
 			contacts.configure(rate);
 			rounds.configure(asks_online, asks_offline);
 		end;
 		stop = function ()
-			is_stopped = true;
+			is_stopped, again = true, {};
 			viewers.clear();
 			turns.leave();
 		end;

@@ -22,6 +22,7 @@ return function (core, parts)
 	return function ()
 		parts.rosters.flush(); -- by the permissions that the sets were judged by
 		local configured = core:configure(options());
+		parts.blocklists.configure();
 		for _, problem in ipairs(configured.problems) do
 			module:log(problem.level, "%s", problem.text);
 		end
@@ -29,6 +30,7 @@ return function (core, parts)
 		parts.delivery.send(configured.outbox);
 		parts.presences.configure(configured);
 		parts.entity_hosts.attach_all(parts.connections.refresh());
+		parts.user_command.configure();
 		parts.unclaimed.look(function (count)
 			set_status(#core:entities(), #configured.problems + count);
 		end);

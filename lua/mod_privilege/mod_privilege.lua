@@ -36,22 +36,26 @@ end
 relay.core = core;
 
 local accounts = module:require "accounts";
-local verdicts = module:require "verdicts"(core, accounts, relay);
 local connections = module:require "connections"(core, saved.connections or {});
 local delivery = connections.delivery;
+local blocklists = module:require "blocklists"(core, delivery);
+local verdicts = module:require "verdicts"(core, accounts, blocklists, relay);
 local entity_hosts = module:require "entity_hosts"(connections, saved.connections or {});
-local presences = module:require "presences"(core, native, accounts, delivery, id_prefix);
+local presences = module:require "presences"(core, native, accounts, delivery, blocklists, id_prefix);
 connections.listen(presences);
-local pushes = module:require "pushes"(core, accounts, delivery);
+blocklists.listen(presences);
+local pushes = module:require "pushes"(core, accounts, delivery, blocklists);
 pushes.listen(presences.roster_changed);
 local messages = module:require "messages"(core, accounts, delivery, verdicts, relay);
 local iqs = module:require "iqs"(core, accounts, delivery, verdicts, id_prefix, relay);
-local rosters = module:require "rosters"(core, accounts, delivery, pushes, verdicts, serves, relay);
+local rosters = module:require "rosters"(core, accounts, delivery, pushes, verdicts, blocklists, serves, relay);
 local handle_own_set = module:require "own_rosters"(core, rosters);
+local answer_blocked_entity = module:require "blocked_entities"(core, blocklists, iqs, rosters);
+local user_command = module:require "user_command"(core, accounts, blocklists);
 local unclaimed = module:require "unclaimed"(core, accounts);
 local read_configuration = module:require "configuration"(core, {
 	rosters = rosters, pushes = pushes, delivery = delivery, presences = presences, entity_hosts = entity_hosts;
-	connections = connections, unclaimed = unclaimed;
+	connections = connections, unclaimed = unclaimed, blocklists = blocklists, user_command = user_command;
 });
 
 --- Life cycle
@@ -88,6 +92,7 @@ end
 
 local priority = {
 	before_all = 10000; -- before every handler that may change a roster or send something
+	before_blocklist = 150; -- mod_blocklist answers a blocked sender at 100
 	account_is_gone = 1000; -- from here on it is not an account any more
 	roster_is_there = 400; -- mod_roster cancels the subscriptions of an account that is deleted at 300
 	sessions_close = 200; -- when mod_c2s closes the sessions of an account
@@ -121,6 +126,22 @@ module:hook("iq-get/bare/jabber:iq:roster:query", rosters.handle_get);
 module:hook("iq-set/bare/jabber:iq:roster:query", rosters.handle_set);
 -- mod_roster does not save the roster of an account that is offline.
 module:hook("iq/self/jabber:iq:roster:query", handle_own_set, priority.before_server);
+
+-- What an account has blocked. The wrappers see the stored list before and after a change of it.
+for _, action in ipairs({ "block", "unblock" }) do
+	module:wrap_event("iq-set/self/urn:xmpp:blocking:"..action, blocklists.around_change);
+end
+module:hook("iq/bare", answer_blocked_entity, priority.before_blocklist);
+module:hook("iq/full", answer_blocked_entity, priority.before_blocklist);
+for _, event in ipairs({ "module-loaded", "module-unloaded" }) do
+	module:hook(event, function (loaded)
+		if loaded.module == "blocklist" then
+			blocklists.look();
+			user_command.look();
+		end
+	end);
+end
+
 module:hook("store-opened", pushes.store_opened, priority.after_all); -- around the stores of others
 
 for _, event in ipairs({ "presence/bare", "presence/full" }) do
@@ -141,6 +162,7 @@ module:hook_global("user-deleted", accounts.forget, priority.account_is_gone);
 module:hook_global("user-deleted", pushes.account_gone, priority.roster_is_there);
 module:hook_global("user-deleted", accounts.close_acting, priority.sessions_close);
 module:hook_global("user-deleted", iqs.account_gone);
+module:hook_global("user-deleted", blocklists.account_gone);
 module:hook_global("user-deleted", unclaimed.on_user_deleted);
 module:hook_global("user-deleted", accounts.drop_roster, priority.after_all);
 -- A disabled account keeps its roster.
@@ -166,5 +188,6 @@ module:hook_global("host-deactivated", entity_hosts.deactivated);
 -- The sets that wait are saved when the configuration is read. They need the storage that is there now.
 module:hook_global("config-reloaded", rosters.on_config_reloaded, priority.before_configuration);
 module:hook_global("config-reloaded", read_configuration);
+blocklists.look();
 read_configuration();
 iqs.go_on();

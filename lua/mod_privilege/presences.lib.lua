@@ -11,7 +11,7 @@ local new_other_subscribers = module:require "other_subscribers";
 local host_session = prosody.hosts[module.host];
 
 -- `native` says which subscriptions let an account see a contact, and a contact an account.
-return function (core, native, accounts, delivery, id_prefix)
+return function (core, native, accounts, delivery, blocklists, id_prefix)
 	local host = module.host;
 	local prefix_length = #id_prefix;
 	local sees_accounts, sees_contacts = false, false; -- whether anybody who is connected does
@@ -20,6 +20,13 @@ return function (core, native, accounts, delivery, id_prefix)
 	-- the sender, if the server has it: some of its contacts have the presence from the server. `is_subscribed`, if given, is
 	-- asked last, since a roster may have to be read.
 	local function show(occasion, username, stanza, among, contacts, is_subscribed)
+		blocklists.ensure(username);
+		if occasion == "contact" then
+			local node, domain = jid_split(stanza.attr.from);
+			if node and domain == host then
+				blocklists.ensure(node);
+			end
+		end
 		local viewers, ticket = core:viewers(occasion, username, stanza, among, contacts);
 		if viewers and (not is_subscribed or is_subscribed(username, jid_bare(stanza.attr.from))) then
 			delivery.broadcast(viewers, stanza);
@@ -31,7 +38,7 @@ return function (core, native, accounts, delivery, id_prefix)
 		delivery.broadcast(viewers, st.presence({ from = jid, type = "unavailable" }));
 	end
 
-	local catch_up = module:require "catch_up"(core, accounts, id_prefix, show, say_gone);
+	local catch_up = module:require "catch_up"(core, accounts, blocklists, id_prefix, show, say_gone);
 
 	--- Presence of accounts and contacts
 
@@ -79,11 +86,17 @@ return function (core, native, accounts, delivery, id_prefix)
 		end
 	end
 
+	local blocked_presence = module:require "blocked_presence"(core, accounts, delivery, {
+		show = show, say_gone = say_gone, sees_presence_of = sees_presence_of, other_subscribers = other_subscribers;
+		serve_again = catch_up.serve_again;
+	});
+
 	-- Called for each contact of an account whose stored item has changed. An entity is not left believing that a contact
 	-- is available which is not shown any more, and what it was told of that contact counts as unknown (P4, P8). Of a
 	-- contact that is shown again, it may believe something from an earlier time.
 	local function roster_changed(username, contact, before, after)
 		catch_up.roster_changed(username);
+		blocklists.ensure(username);
 		local is_shown = sees_presence_of(after);
 		if not sees_contacts or sees_presence_of(before) == is_shown then
 			return;
@@ -117,6 +130,14 @@ return function (core, native, accounts, delivery, id_prefix)
 		on_presence = on_presence;
 		on_probe = catch_up.on_probe;
 		roster_changed = roster_changed;
+		blocked = blocked_presence.blocked;
+		unblocked = blocked_presence.unblocked;
+		-- There are no blocklists any more. These viewers are told who is there.
+		all_unblocked = function (viewers)
+			for _, number in ipairs(viewers) do
+				do_task(number, "tell");
+			end
+		end;
 		is_pending = catch_up.is_pending;
 		connected = function (connection, task, earlier)
 			look_around();

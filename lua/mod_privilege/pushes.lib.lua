@@ -6,7 +6,7 @@ local load_roster = require "core.rostermanager".load_roster;
 local at_once = module:require "at_once";
 local roster_watch = module:require "roster_watch";
 
-return function (core, accounts, delivery)
+return function (core, accounts, delivery, blocklists)
 	local host = module.host;
 	local follows_rosters = false; -- whether a change of a roster may matter to an entity that is connected or not
 	local listener = nil; -- called with username, contact, item before and item after
@@ -14,6 +14,7 @@ return function (core, accounts, delivery)
 	-- Tells everybody who wants to know that a saved change has made `after` of a contact's item `before`. Either is nil
 	-- where there is none.
 	local function changed(username, jid, before, after, version)
+		blocklists.ensure(username);
 		delivery.send(core:pushes(username, jid, after, version));
 		if listener then
 			listener(username, jid, before, after);
@@ -40,8 +41,13 @@ return function (core, accounts, delivery)
 	local saving = nil;
 	local is_stopped = false;
 
+	local function is_followed(username)
+		blocklists.ensure(username);
+		return core:follow_roster(username);
+	end
+
 	local function is_watched(username)
-		if is_stopped or saving == username or not core:follow_roster(username) then
+		if is_stopped or saving == username or not is_followed(username) then
 			return false;
 		end
 		-- The server saves no roster of an account that does not exist. Where the lookup takes time, it exists.
@@ -77,7 +83,7 @@ return function (core, accounts, delivery)
 		-- The account is gone and its roster is still there. Its contacts' rosters change through their store.
 		account_gone = function (event)
 			local username = event.username;
-			if event.host == host and core:follow_roster(username) then
+			if event.host == host and is_followed(username) then
 				local asked, roster = at_once(load_roster, username, host);
 				tell_changes(username, asked and roster or nil, nil);
 			end

@@ -7,7 +7,7 @@ local at_once = module:require "at_once";
 
 local host = module.host;
 
-return function (core, accounts, pushes)
+return function (core, accounts, pushes, blocklists)
 	-- Returns whether the account exists right now. A roster that is stored for an account which is gone would become
 	-- that of the next account of the same name (L7).
 	local function still_exists(username)
@@ -124,6 +124,7 @@ return function (core, accounts, pushes)
 
 	-- Returns whether an entity may set the roster of an account.
 	function rosters.may_set(entity, username, contact)
+		blocklists.ensure(username);
 		return core:may_set_roster(entity, username, contact);
 	end
 

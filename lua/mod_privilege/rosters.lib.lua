@@ -14,8 +14,8 @@ local host = module.host;
 local hosts = prosody.hosts;
 
 -- `relay` leads handlers of an earlier instance to the present one.
-return function (core, accounts, delivery, pushes, verdicts, serves, relay)
-	local saves = new_saves(core, accounts, pushes);
+return function (core, accounts, delivery, pushes, verdicts, blocklists, serves, relay)
+	local saves = new_saves(core, accounts, pushes, blocklists);
 	local agreement = new_agreement(core, accounts, saves.rosters_of, hosts, serves);
 
 	local function answer(request)

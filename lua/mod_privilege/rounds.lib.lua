@@ -12,18 +12,23 @@ return function (host, core, viewers, given)
 	-- The account whose contacts are being asked, and whether its roster has changed meanwhile.
 	local current, is_outdated;
 
-	local function ask_contacts(username, account, only, served)
+	local function always()
+		return true;
+	end
+
+	-- Goes on as long as `goes_on` returns true.
+	local function ask_contacts(username, account, only, served, goes_on)
 		current = username;
 		repeat
 			is_outdated = false;
 			for _, contact in ipairs(core:contacts(username, given.roster_of(username), served)) do
 				given.ask(username, account, contact, only, served);
 				pause();
-				if is_outdated or not viewers.is_anybody_waiting() then
+				if is_outdated or not goes_on() then
 					break;
 				end
 			end
-		until not is_outdated or not viewers.is_anybody_waiting();
+		until not is_outdated or not goes_on();
 		current = nil;
 	end
 
@@ -35,7 +40,7 @@ return function (host, core, viewers, given)
 			given.settle("account", username, account, nil, served);
 		end
 		if only ~= "nobody" then
-			ask_contacts(username, account, only, served);
+			ask_contacts(username, account, only, served, viewers.is_anybody_waiting);
 		end
 	end
 
@@ -109,6 +114,12 @@ return function (host, core, viewers, given)
 
 	return {
 		make = make;
+		-- Asks the contacts of one account, beside any round.
+		serve = function (username, served)
+			if asks_online and given.is_there(username) then
+				ask_contacts(username, username.."@"..host, nil, served, always);
+			end
+		end;
 		configure = function (online, offline)
 			asks_online, asks_offline = online, offline;
 		end;

@@ -3,7 +3,7 @@
 local st = require "util.stanza";
 
 -- `relay` leads handlers of an earlier instance to the present one.
-return function (core, accounts, relay)
+return function (core, accounts, blocklists, relay)
 	-- Answers with a denial, and returns what the handler of the event is to return.
 	local function refuse(event, denial)
 		local origin, stanza = event.origin, event.stanza;
@@ -13,13 +13,25 @@ return function (core, accounts, relay)
 		return true;
 	end
 
+	-- Reads the blocklist that the core does not know, and lets it judge again (G5). Returns as `confirm` does.
+	local function judge_again(kind, event, permit)
+		if not blocklists.ensure(permit.unread_blocklist) then
+			return nil, refuse(event, core:decline(kind, permit, "blocklist"));
+		end
+		core:decline(kind, permit, "blocklist");
+		local handle = relay[kind];
+		return nil, handle and handle(event);
+	end
+
 	-- Whether the server lets go ahead what the core permits by the judgement `kind`. Returns the permit; or nil, and what the
 	-- handler of the event is to return.
 	local function confirm(kind, event, permit, denial)
 		if not permit then
 			return nil, refuse(event, denial);
-		elseif not permit.username then
+		elseif not permit.username and not permit.unread_blocklist then
 			return permit;
+		elseif not permit.username then
+			return judge_again(kind, event, permit);
 		end
 		local exists, has_waited = accounts.find(permit.username);
 		-- Where that took time, the module may have been reloaded. Then a privileged IQ is in flight in another core.
@@ -35,6 +47,8 @@ return function (core, accounts, relay)
 			present:decline(kind, permit, "lookup");
 			local handle = relay[kind];
 			return nil, handle and handle(event);
+		elseif permit.unread_blocklist then
+			return judge_again(kind, event, permit);
 		elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
 			return nil, refuse(event, core:decline(kind, permit, "administrator"));
 		end

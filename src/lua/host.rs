@@ -11,7 +11,7 @@ use mlua::prelude::*;
 use super::keys::Keys;
 use super::server::LuaServer;
 use super::values::{self, Flag, Natural, Text};
-use super::{judgements, presences, rosters, saved};
+use super::{blocklists, judgements, presences, rosters, saved};
 use crate::config;
 use crate::host::{Configured, Connected, Earlier, Host};
 use crate::presence::Occasion;
@@ -71,6 +71,7 @@ impl LuaUserData for LuaHost {
         rosters::add_methods(methods);
         presences::add_methods(methods);
         saved::add_methods(methods);
+        blocklists::add_methods(methods);
     }
 }
 

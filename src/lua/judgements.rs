@@ -74,6 +74,7 @@ fn permitted(
             Key::UnlessAdministratorOf,
             permit.unless_administrator_of.as_ref().map(Domain::as_str),
         ),
+        (Key::UnreadBlocklist, permit.unread_blocklist.as_deref()),
         (Key::Id, id),
     ];
     let stanza = permit.stanza.as_ref().and_then(LuaElement::place);
@@ -116,7 +117,7 @@ fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (Argument, Argument)) ->
 
 /// `decline(kind, permit, why)`: the denial where the server knows better than a permit. `kind` is the method that gave it:
 /// "message", "iq" or "roster". `why` is "unknown-account"; "lookup" where the server cannot say at once whether the account
-/// exists; "administrator" (N1); "failed" where the server failed to send the stanza; "unrelayable" (Q7); "unreadable" or
+/// exists; "blocklist" where it cannot read that of the account (G5); "administrator" (N1); "failed" where the server failed to send the stanza; "unrelayable" (Q7); "unreadable" or
 /// "unsaved" of a roster. An IQ is not in flight any more.
 fn decline(lua: &Lua, this: &LuaHost, (kind, permit, why): (Text, LuaTable, Text)) -> LuaResult<LuaTable> {
     let keys = &this.keys;
@@ -124,6 +125,7 @@ fn decline(lua: &Lua, this: &LuaHost, (kind, permit, why): (Text, LuaTable, Text
     let why = match &*why {
         "unknown-account" => Why::UnknownAccount,
         "lookup" => Why::Lookup,
+        "blocklist" => Why::Blocklist,
         "administrator" => {
             let domain = string(&permit, &keys.unless_administrator_of).unwrap_or_default();
             Why::Administrator(Domain::parse(&domain))

@@ -57,6 +57,7 @@ keys! {
     text Text = "text",
     to To = "to",
     r#type Type = "type",
+    unread_blocklist UnreadBlocklist = "unread_blocklist",
     unless_administrator_of UnlessAdministratorOf = "unless_administrator_of",
     username Username = "username",
     ver Ver = "ver",

@@ -5,6 +5,7 @@
 //! round. A denial is returned, never raised. What is raised, on a wrong argument or a panic, is one
 //! Lua error in the call that caused it (L2).
 
+mod blocklists;
 mod host;
 mod judgements;
 mod keys;

@@ -9,7 +9,7 @@ use super::host::LuaHost;
 use super::keys::Keys;
 use super::rosters::{is_told_presence, subscribed_to};
 use super::stanza::{owned, string};
-use super::values::{Flag, Natural, Text, Viewer, Viewers};
+use super::values::{Flag, Natural, Text, Viewer, Viewers, listed};
 use crate::fingerprint::{Fingerprint, Fingerprinter, Sender};
 use crate::host::Host;
 use crate::memory::Memory;
@@ -118,11 +118,6 @@ fn viewers(
     })
 }
 
-/// A list of viewers as Lua sees it; nil for nobody.
-fn listed(viewers: Vec<Number>) -> Option<Vec<Number>> {
-    (!viewers.is_empty()).then_some(viewers)
-}
-
 /// `unfounded(occasion, username, jid, present, among)`: those who believe an account, or a contact of
 /// it, available for no reason that holds today, and who have to be told that it is not; nil for nobody.
 /// `present` are the presences that it has; `among` may be a list of viewers to choose from.
@@ -156,18 +151,19 @@ fn of_contact<'a>(username: &'a Text, contact: &'a Text) -> Case<'a> {
     }
 }
 
-/// `lost(username, contact, others)`: the account is no longer subscribed to the contact; `others`, a list
-/// of usernames, are. Returns those who believe the contact available and have to be told that it is not; nil
+/// `lost(username, contact, others, blocked)`: the account is no longer subscribed to the contact; `others`, a list
+/// of usernames, are. Or the account has just blocked the entities of the viewers `blocked`, if that is given. Returns those who believe the contact available and have to be told that it is not; nil
 /// for nobody (P8).
 fn lost(
     _: &Lua,
     this: &LuaHost,
-    (username, contact, others): (Text, Text, Vec<Text>),
+    (username, contact, others, blocked): (Text, Text, Vec<Text>, Option<Viewers>),
 ) -> LuaResult<Option<Vec<Number>>> {
     let others: Vec<String> = others.into_iter().map(|Text(other)| other).collect();
     let host = this.host();
     let case = of_contact(&username, &contact);
-    Ok(listed(host.viewers.lost(&host.matrix, case, &others)))
+    let blocked = blocked.as_ref().map(|Viewers(some)| some.as_slice());
+    Ok(listed(host.viewers.lost(&host.matrix, case, &others, blocked)))
 }
 
 /// `confirm(username, roster, among)`: the presence that these viewers were told of the account and of the contacts it

@@ -98,6 +98,11 @@ impl FromLua for Viewers {
     }
 }
 
+/// A list of connections as Lua sees it; nil for nobody.
+pub(super) fn listed(viewers: Vec<Number>) -> Option<Vec<Number>> {
+    (!viewers.is_empty()).then_some(viewers)
+}
+
 /// `true` or `false`; nothing else counts as either.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flag(pub(super) bool);
