@@ -143,7 +143,13 @@ describe("a value of the wrong type", function ()
 		unfounded = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("jid", "string", account),
 			takes("present", "table", {}), takes("among", "table", {}, "nil") };
 		lost = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"),
-			takes("others", "table", {}, nil, "expected table") };
+			takes("others", "table", {}, nil, "expected table"), takes("blocked", "table", {}, "nil") };
+		follow_blocklists = { takes("is_on", "boolean", false) }, forget_blocklists = {};
+		blocklist = { takes("username", "string", "juliet"), takes("list", "table", {}, nil, "expected table") };
+		has_blocked = { takes("username", "string", "juliet"), takes("entity", "string", entity) };
+		hidden = { takes("from", "string", account.."/x"), takes("among", "table", {}), takes("contacts", "table", {}) };
+		believers = { takes("jid", "string", account), takes("among", "table", {}) };
+		services = { takes("username", "string", "juliet") };
 		confirm = { takes("username", "string", "juliet"), takes("roster", "table", {}), takes("among", "table", {}) };
 		contacts = { takes("username", "string", "juliet"), takes("roster", "table", {}), takes("among", "table", {}) };
 		askers = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"), takes("among", "table", {}) };

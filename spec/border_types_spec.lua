@@ -75,6 +75,10 @@ describe("the description of the border", function ()
 		local item = { subscription = "none" };
 		local change = { jid = "romeo@"..border.host, subscription = "to" };
 		fits("privilege.Agreement", (core:agree_roster_change(border.account, change, item, true)));
+		core:follow_blocklists(true);
+		fits("privilege.BlocklistChange", core:blocklist("juliet", { border.entity }));
+		fits("privilege.Service", core:services("juliet")[1]);
+		core:follow_blocklists(false);
 		core:iq(border.origin, border.privileged_iq(), 1);
 		local saved = core:save();
 		fits("privilege.Saved", saved);

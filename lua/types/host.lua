@@ -106,6 +106,22 @@
 ---Returns the contacts whose visible item differs between two rosters, or between the same part of two. Nil is an
 ---empty one (R7, R8).
 ---@field roster_changes fun(self, before?: table, after?: table): string[]
+---Takes in whether the server keeps blocklists for this host, and forgets all that were read. Returns all viewers (G5).
+---@field follow_blocklists fun(self, is_on: boolean): integer[]
+---Forgets the blocklists, which are to be read again. Until then nothing is allowed about their accounts (G5).
+---@field forget_blocklists fun(self)
+---Takes in the stored blocklist of an account, a list of addresses. Returns what that changes (G5).
+---@field blocklist fun(self, username: string, list: string[]): privilege.BlocklistChange
+---Returns whether an account is known to have blocked an entity (G5).
+---@field has_blocked fun(self, username: string, entity: string): boolean
+---Takes in that a resource of an account, by full JID, is not to be shown to these any more, since it has blocked them.
+---Returns those who believe it available and have to be told that it is not; nil for nobody. `contacts` is the roster of the
+---account: the server itself tells an entity that is in there (G5, P5).
+---@field hidden fun(self, from: string, among: integer[], contacts: table): integer[]?
+---Returns those of these who believe that an account or contact, by bare JID, is available; nil for nobody (G5).
+---@field believers fun(self, jid: string, among: integer[]): integer[]?
+---Returns the services that may act for an account, or that it has blocked (G6).
+---@field services fun(self, username: string): privilege.Service[]
 ---Returns whether anybody who is connected may see presence on this occasion (P1, P3).
 ---@field sees fun(self, occasion: privilege.Occasion): boolean
 ---Returns those who may see a presence and do not know it, and a ticket for `shown`. The list may be empty: then
@@ -121,8 +137,9 @@
 ---it has; `among` leaves out others (P4, P8).
 ---@field unfounded fun(self, occasion: privilege.Occasion, username: string, jid: string, present: table[], among?: integer[]): integer[]?
 ---Takes in that an account is no longer subscribed to a contact. `others` are the usernames of those that are.
----Returns those who believe the contact available and have to be told that it is not; nil for nobody (P8).
----@field lost fun(self, username: string, contact: string, others: string[]): integer[]?
+---Returns those who believe the contact available and have to be told that it is not; nil for nobody (P8). With `blocked`, the
+---account has just blocked the entities of these viewers, and the contact is lost to them alone (G5).
+---@field lost fun(self, username: string, contact: string, others: string[], blocked?: integer[]): integer[]?
 ---Takes in that what these were told of the account, and of the contacts it is subscribed to, is known on its
 ---account, as far as they may still see it (P4).
 ---@field confirm fun(self, username: string, roster: table, among: integer[])
@@ -149,6 +166,7 @@
 ---@alias privilege.Reason
 ---| "unknown-account" # There is no such account.
 ---| "lookup" # The server cannot say at once whether there is (L7).
+---| "blocklist" # The server cannot read at once what the account has blocked (G5).
 ---| "administrator" # The account administers what the permit names (N1).
 ---| "failed" # The server failed to send or do it.
 ---| "unrelayable" # The answer cannot be relayed (Q7).
@@ -214,8 +232,21 @@
 ---@field delay table? The delayed-delivery stamp that belongs into the stanza (M4).
 ---@field to string? The recipient; nil where it is the account's own server.
 ---@field id string? The id under which a privileged IQ has to leave (Q5).
+---@field unread_blocklist string? The account whose blocklist has to be read; then it is judged again (G5).
 ---The host that the account must not administer; "*" is any host of the server (N1).
 ---@field unless_administrator_of string?
+
+---The change that a blocklist makes.
+---@class privilege.BlocklistChange
+---@field blocked integer[]? The viewers whose entity is blocked now.
+---@field unblocked integer[]? The viewers whose entity is blocked no more.
+---@field outbox privilege.Outgoing[]? The errors for requests in flight.
+
+---A service that may act for an account.
+---@class privilege.Service
+---@field jid string The entity.
+---@field is_blocked boolean Whether the account has blocked it.
+---@field text string The sentences that say what it may do.
 
 ---Why something may not be done. The server's `st.error_reply` takes it as it is.
 ---@class privilege.Denial
