@@ -179,20 +179,22 @@ impl Memory {
         believes
     }
 
-    /// Notes that the host has no reason any more to show an account. `from` is one of its resources.
+    /// Notes that the host has no reason any more to show the resource `from` of an account.
     ///
-    /// Returns true if the entity is left believing that this resource is available. Then it has to be told that the
-    /// resource is not, which counts as done (G5).
+    /// Returns true if the entity was told on account of this host that the resource is available, and no other host has
+    /// a reason to say so. Then the entity has to be told that the resource is not, which counts as done (G5).
     pub fn hide(&mut self, from: &str, host: Host) -> bool {
         let sender = Sender::new(from);
-        self.table.edit_sender(sender, |entry| entry.without(host.mark()));
-        let mut believes = false;
+        let mut is_told = false;
         self.table.edit_sender(sender, |entry| {
-            let is_it = entry.sender == sender && entry.is_unfounded();
-            believes |= is_it;
-            (!is_it).then_some(entry)
+            if entry.sender != sender || entry.marks() & host.mark() == 0 {
+                return Some(entry);
+            }
+            let left = entry.without(host.mark());
+            is_told = left.is_some_and(Entry::is_unfounded);
+            left.filter(|_| !is_told)
         });
-        believes
+        is_told
     }
 
     /// Notes that the host has a reason to show this account or contact. The mark of the host is put back on what

@@ -38,7 +38,19 @@ pub fn may_see(
     username: &str,
     from: &str,
 ) -> bool {
-    if !grant.presence.includes(occasion) || !matrix.covers(entity, grant, username) {
+    matrix.covers(entity, grant, username) && could_see(matrix, entity, grant, occasion, username, from)
+}
+
+/// As [`may_see`], whatever the account `username` has blocked. An entity that it has just blocked could see this before.
+pub fn could_see(
+    matrix: &PermissionMatrix,
+    entity: &str,
+    grant: &Grant,
+    occasion: Occasion,
+    username: &str,
+    from: &str,
+) -> bool {
+    if !grant.presence.includes(occasion) || !grant.scope.covers(username) {
         return false;
     }
     let bare = address::bare(from);

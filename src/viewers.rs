@@ -225,7 +225,10 @@ impl Viewers {
         blocked: Option<&[Number]>,
     ) -> Vec<Number> {
         let losing: Vec<&Viewer> = match blocked {
-            Some(blocked) => blocked.iter().filter_map(|number| self.get(*number)).collect(),
+            Some(blocked) => {
+                let blocked = blocked.iter().filter_map(|number| self.get(*number));
+                blocked.filter(|viewer| viewer.could_see(matrix, case)).collect()
+            }
             None => self.seeing(matrix, case, None).collect(),
         };
         losing
@@ -360,8 +363,21 @@ impl Viewers {
 
 impl Viewer {
     fn may_see(&self, matrix: &PermissionMatrix, case: Case<'_>) -> bool {
+        self.sees(matrix, case, presence::may_see)
+    }
+
+    fn could_see(&self, matrix: &PermissionMatrix, case: Case<'_>) -> bool {
+        self.sees(matrix, case, presence::could_see)
+    }
+
+    fn sees(
+        &self,
+        matrix: &PermissionMatrix,
+        case: Case<'_>,
+        rule: fn(&PermissionMatrix, &str, &Grant, Occasion, &str, &str) -> bool,
+    ) -> bool {
         matrix.grant(&self.entity).is_some_and(|grant| {
-            presence::may_see(
+            rule(
                 matrix,
                 &self.entity,
                 grant,

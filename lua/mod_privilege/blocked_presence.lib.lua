@@ -11,7 +11,6 @@ return function (core, accounts, delivery, given)
 	-- its contacts that nobody else shares.
 	local function blocked(username, viewers)
 		local user = host_session.sessions[username];
-		local account = username.."@"..host;
 		local roster = user and user.roster or accounts.roster_of(username, host) or {};
 		for _, session in pairs(user and user.sessions or {}) do
 			-- An entity that is a contact of the account has been told by the server (P5).
@@ -20,13 +19,9 @@ return function (core, accounts, delivery, given)
 				delivery.broadcast(told, st.presence({ from = session.full_jid, type = "unavailable" }));
 			end
 		end
-		local misled = core:lost(username, account, {}, viewers);
-		if misled then
-			given.say_gone(account, misled);
-		end
 		for contact, item in pairs(roster) do
 			local believers = contact and given.sees_presence_of(item) and core:believers(contact, viewers);
-			misled = believers and core:lost(username, contact, given.other_subscribers(username, contact), believers);
+			local misled = believers and core:lost(username, contact, given.other_subscribers(username, contact), believers);
 			if misled then
 				given.say_gone(contact, misled);
 			end

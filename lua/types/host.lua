@@ -115,7 +115,7 @@
 ---Returns whether an account is known to have blocked an entity (G5).
 ---@field has_blocked fun(self, username: string, entity: string): boolean
 ---Takes in that a resource of an account, by full JID, is not to be shown to these any more, since it has blocked them.
----Returns those who believe it available and have to be told that it is not; nil for nobody. `contacts` is the roster of the
+---Returns those who were told that it is available and have to be told that it is not; nil for nobody. `contacts` is the roster of the
 ---account: the server itself tells an entity that is in there (G5, P5).
 ---@field hidden fun(self, from: string, among: integer[], contacts: table): integer[]?
 ---Returns those of these who believe that an account or contact, by bare JID, is available; nil for nobody (G5).
