@@ -2,9 +2,9 @@
 //!
 //! The host is told about events, and returns what may be done and what is to be sent. It sends nothing itself.
 
-use std::collections::BTreeSet;
+mod blocked;
 
-use crate::blocklists::Reach;
+pub use self::blocked::BlocklistChange;
 use crate::decline::{self, Kind, Why};
 use crate::denial::Denial;
 use crate::entities::{Entities, Outgoing};
@@ -88,17 +88,6 @@ pub struct Earlier {
     pub has_memory: bool,
     /// Whether everything that the earlier instance told has been noted in that memory. Version 0.1.0 noted nothing.
     pub is_noted: bool,
-}
-
-/// The result of reading a blocklist.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct BlocklistChange {
-    /// The viewers whose entity the account has blocked now.
-    pub blocked: Vec<Number>,
-    /// The viewers whose entity the account has blocked no more.
-    pub unblocked: Vec<Number>,
-    /// Stanzas to send: the errors for requests in flight.
-    pub outbox: Vec<Outgoing>,
 }
 
 impl Host {
@@ -295,40 +284,6 @@ impl Host {
             }
         };
         entities.pushed(matrix, username, jid).map(push).collect()
-    }
-
-    /// Takes in the blocklist of the account `username`, as it is stored (G5).
-    pub fn blocklist(&mut self, username: &str, list: &BTreeSet<String>) -> BlocklistChange {
-        let entities = self.viewers.entities();
-        let reaches = |host: &Host| -> Vec<Reach> {
-            let reach = |(_, entity): &(Number, String)| host.matrix.blocklists.reach(entity, username);
-            entities.iter().map(reach).collect()
-        };
-        let before = reaches(self);
-        let mut lists = std::mem::take(&mut self.matrix.blocklists);
-        lists.read(username, list, self.matrix.entities().into_iter());
-        self.matrix.blocklists = lists;
-        let after = reaches(self);
-        let numbers = |has_changed: fn(Reach, Reach) -> bool| {
-            let both = before.iter().zip(&after);
-            let changed = entities.iter().zip(both);
-            let changed = changed.filter(|(_, (before, after))| has_changed(**before, **after));
-            changed.map(|((number, _), _)| *number).collect()
-        };
-        let blocked = numbers(|before, after| before != Reach::Outside && after == Reach::Outside);
-        let unblocked = numbers(|before, after| before == Reach::Outside && after == Reach::Inside);
-        let (account, lists) = (
-            format!("{username}@{}", self.matrix.host()),
-            &self.matrix.blocklists,
-        );
-        let stopped = self.ledger.forget_unless(|request| {
-            request.account != account || lists.reach(&request.entity, username) != Reach::Outside
-        });
-        BlocklistChange {
-            blocked,
-            unblocked,
-            outbox: given_up(&stopped, &iq::no_account(self.matrix.host())),
-        }
     }
 
     fn news(&mut self, address: &str) -> Option<Outgoing> {

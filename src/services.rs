@@ -12,7 +12,7 @@ pub struct Service {
     pub jid: String,
     /// Whether the account has blocked it.
     pub is_blocked: bool,
-    /// What it may do in the name of the account, while it is not blocked; sentences, one each.
+    /// Its abilities in the name of the account, while it is not blocked; sentences, one each.
     pub may: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ fn sentences(entity: &str, grant: &Grant) -> Vec<String> {
     may
 }
 
-/// What the IQs of a namespace are about.
+/// The subject of the IQs of a namespace.
 fn subject(namespace: &str) -> String {
     match namespace {
         ns::PUBSUB => "what you publish, such as your bookmarks and keys".to_owned(),

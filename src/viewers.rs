@@ -1,5 +1,8 @@
 //! Who is told presence by a granting host: the connections of entities, each with its memory.
 
+mod asking;
+mod blocked;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -7,7 +10,6 @@ use std::rc::Rc;
 use crate::fingerprint::{Fingerprint, Sender};
 use crate::matrix::{Grant, PermissionMatrix};
 use crate::memory::{Host, Knowledge, Memory, Todo};
-use crate::permission::PresenceAccess;
 use crate::presence::{self, Occasion};
 
 /// The memory of a connection, which all granting hosts hold.
@@ -105,32 +107,6 @@ impl Viewers {
             viewer.memory.borrow_mut().grant(viewer.host, None);
         }
         self.list.retain(|viewer| viewer.number != number);
-    }
-
-    /// The entity of each connection that may see presence.
-    pub fn entities(&self) -> Vec<(Number, String)> {
-        let entities = self.list.iter();
-        entities
-            .map(|viewer| (viewer.number, viewer.entity.clone()))
-            .collect()
-    }
-
-    /// Those of these viewers who believe that an account or contact is available.
-    pub fn believers(&self, bare: &str, among: &[Number]) -> Vec<Number> {
-        let some = among.iter().filter_map(|number| self.get(*number));
-        some.filter(|viewer| viewer.memory.borrow_mut().believes(bare))
-            .map(|viewer| viewer.number)
-            .collect()
-    }
-
-    /// A resource of an account is not to be shown to these viewers any more. Those who believe it available, and have to
-    /// be told that it is not; that is noted (G5). `is_told` returns whether the server itself tells an entity (P5).
-    pub fn hidden(&self, from: &str, among: &[Number], is_told: impl Fn(&str) -> bool) -> Vec<Number> {
-        let some = among.iter().filter_map(|number| self.get(*number));
-        some.filter(|viewer| viewer.memory.borrow_mut().hide(from, viewer.host))
-            .filter(|viewer| !is_told(&viewer.entity))
-            .map(|viewer| viewer.number)
-            .collect()
     }
 
     /// Whether a connection may see presence.
@@ -269,59 +245,6 @@ impl Viewers {
         }
     }
 
-    /// Those of `among` who are to be told of this contact of an account, and for whom nobody has asked
-    /// it yet.
-    pub fn askers(&self, matrix: &PermissionMatrix, case: Case<'_>, among: &[Number]) -> Vec<Number> {
-        self.asking(matrix, case.username, among)
-            .filter(|viewer| viewer.is_to_ask(matrix, case))
-            .map(|viewer| viewer.number)
-            .collect()
-    }
-
-    /// Which of an account's contacts are worth asking for some of `among`.
-    pub fn worth_asking<'c>(
-        &self,
-        matrix: &PermissionMatrix,
-        username: &str,
-        contacts: impl Iterator<Item = &'c str>,
-        among: &[Number],
-    ) -> Vec<&'c str> {
-        let asking: Vec<&Viewer> = self.asking(matrix, username, among).collect();
-        contacts
-            .filter(|from| {
-                let case = Case {
-                    occasion: Occasion::Contact,
-                    username,
-                    from,
-                };
-                asking.iter().any(|viewer| viewer.is_to_ask(matrix, case))
-            })
-            .collect()
-    }
-
-    /// Whether the accounts have to be gone through for a viewer: for `asking` contacts, or because it may be wrong.
-    pub fn needs_round(&self, matrix: &PermissionMatrix, number: Number, asking: bool) -> bool {
-        self.get(number).is_some_and(|viewer| {
-            let grant = matrix.grant(&viewer.entity);
-            let asks = asking && grant.is_some_and(|grant| grant.presence == PresenceAccess::Roster);
-            asks || viewer.memory.borrow().may_mislead()
-        })
-    }
-
-    /// A contact has been asked on behalf of these.
-    pub fn asked(&self, contact: &str, numbers: &[Number]) {
-        for viewer in numbers.iter().filter_map(|number| self.get(*number)) {
-            viewer.memory.borrow_mut().note_asked(contact, viewer.host);
-        }
-    }
-
-    /// Everybody has been asked on behalf of this viewer, or all are to be asked anew.
-    pub fn all_asked(&self, number: Number) {
-        if let Some(viewer) = self.get(number) {
-            viewer.memory.borrow_mut().forget_asked(viewer.host);
-        }
-    }
-
     /// The place of a viewer in the list, or the one where it belongs.
     fn place(&self, number: Number) -> Result<usize, usize> {
         self.list.binary_search_by_key(&number, |viewer| viewer.number)
@@ -342,22 +265,6 @@ impl Viewers {
         of_list
             .chain(of_some)
             .filter(move |viewer| viewer.may_see(matrix, case))
-    }
-
-    fn asking<'v>(
-        &'v self,
-        matrix: &'v PermissionMatrix,
-        username: &'v str,
-        among: &'v [Number],
-    ) -> impl Iterator<Item = &'v Viewer> {
-        among
-            .iter()
-            .filter_map(|number| self.get(*number))
-            .filter(move |viewer| {
-                matrix.grant(&viewer.entity).is_some_and(|grant| {
-                    grant.presence == PresenceAccess::Roster && matrix.covers(&viewer.entity, grant, username)
-                })
-            })
     }
 }
 
@@ -386,19 +293,6 @@ impl Viewer {
                 case.from,
             )
         })
-    }
-
-    /// Whether the contact is still to be asked. What may not be seen is noted as asked, so that the
-    /// question is not put again for each account that shares the contact.
-    fn is_to_ask(&self, matrix: &PermissionMatrix, case: Case<'_>) -> bool {
-        if self.memory.borrow().has_asked(case.from, self.host) {
-            return false;
-        }
-        let may = self.may_see(matrix, case);
-        if !may {
-            self.memory.borrow_mut().note_asked(case.from, self.host);
-        }
-        may
     }
 }
 

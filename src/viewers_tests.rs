@@ -3,6 +3,7 @@
 use super::*;
 use crate::fingerprint::Fingerprinter;
 use crate::permission::Access;
+use crate::permission::PresenceAccess;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 

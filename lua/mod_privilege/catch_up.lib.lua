@@ -82,27 +82,17 @@ return function (core, accounts, blocklists, id_prefix, show, say_gone)
 		return core:needs_round(viewer, rounds.asks_contacts());
 	end
 
-	-- Tells of the contacts of one account whom it is to be told of again.
-	local again = {};
-
-	local function serve_again()
-		while again[1] do
-			local entry = table.remove(again, 1);
-			rounds.serve(entry.username, entry.viewers);
-		end
-	end
-
 	local function work()
 		local steps = {};
 		repeat
 			greeting.greet();
-			serve_again();
+			rounds.serve_all();
 			confirm();
 			viewers.leave_out_unless(needs_round);
 			if viewers.is_anybody_waiting() then
 				steps = rounds.make(steps);
 			end
-		until not viewers.is_anybody_left() and not again[1];
+		until not viewers.is_anybody_left();
 	end
 
 	local function on_failure(problem)
@@ -156,8 +146,8 @@ return function (core, accounts, blocklists, id_prefix, show, say_gone)
 		-- Tells these viewers of the contacts of one account.
 		serve_again = function (username, among)
 			if not is_stopped then
-				again[#again + 1] = { username = username, viewers = among };
-				worker.start();
+				rounds.add(username, among);
+				start_working();
 			end
 		end;
 		configure = function (rate, asks_online, asks_offline)
@@ -165,7 +155,7 @@ return function (core, accounts, blocklists, id_prefix, show, say_gone)
 			rounds.configure(asks_online, asks_offline);
 		end;
 		stop = function ()
-			is_stopped, again = true, {};
+			is_stopped = true;
 			viewers.clear();
 			turns.leave();
 		end;

@@ -127,7 +127,7 @@ module:hook("iq-set/bare/jabber:iq:roster:query", rosters.handle_set);
 -- mod_roster does not save the roster of an account that is offline.
 module:hook("iq/self/jabber:iq:roster:query", handle_own_set, priority.before_server);
 
--- What an account has blocked. The wrappers see the stored list before and after a change of it.
+-- The blocklists of accounts. The wrappers see the stored list before and after a change of it.
 for _, action in ipairs({ "block", "unblock" }) do
 	module:wrap_event("iq-set/self/urn:xmpp:blocking:"..action, blocklists.around_change);
 end

@@ -12,6 +12,8 @@ return function (host, core, viewers, given)
 	-- The account whose contacts are being asked, and whether its roster has changed meanwhile.
 	local current, is_outdated;
 
+	local extra = {}; -- accounts that are gone through beside the rounds
+
 	local function always()
 		return true;
 	end
@@ -114,10 +116,17 @@ return function (host, core, viewers, given)
 
 	return {
 		make = make;
-		-- Asks the contacts of one account, beside any round.
-		serve = function (username, served)
-			if asks_online and given.is_there(username) then
-				ask_contacts(username, username.."@"..host, nil, served, always);
+		-- Notes that the contacts of one account are to be asked for these viewers, beside any round; asks those of all accounts
+		-- that were noted.
+		add = function (username, served)
+			extra[#extra + 1] = { username = username, served = served };
+		end;
+		serve_all = function ()
+			while extra[1] do
+				local entry = table.remove(extra, 1);
+				if asks_online and given.is_there(entry.username) then
+					ask_contacts(entry.username, entry.username.."@"..host, nil, entry.served, always);
+				end
 			end
 		end;
 		configure = function (online, offline)
@@ -133,7 +142,7 @@ return function (host, core, viewers, given)
 		end;
 		-- After a failure: no account's contacts are being asked.
 		reset = function ()
-			current = nil;
+			current, extra = nil, {};
 		end;
 	};
 end;
