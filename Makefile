@@ -33,7 +33,7 @@ BUSTED := lua5.4 $$(command -v busted)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all build bench bench-core bench-count check demo doc test test-core test-busted test-server test-prosody13 lint install uninstall dist clean help
+.PHONY: all build bench bench-core bench-count check demo doc test test-core test-busted test-server test-prosody13 test-slidge lint install uninstall dist clean help
 
 all: build ## the default: build
 
@@ -74,6 +74,10 @@ test-busted: build ## the crossing between Lua and the core, and the parts of th
 test-server: build ## a real Prosody, a real component, real clients
 	@$(SETUP) server
 	$(PYTEST) spec/server $(ARGS)
+
+test-slidge: build ## the gateway profile with slidge itself, 0.4 and 0.5 (needs to be root)
+	@$(SETUP) server root13 slidge
+	$(PYTEST) spec/slidge $(ARGS)
 
 test-prosody13: build ## the same on Prosody 13, in a throwaway Debian 13 root (needs to be root)
 	@$(SETUP) server root13

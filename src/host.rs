@@ -126,8 +126,7 @@ impl Host {
         let changed = self.matrix.changed(&matrix);
         matrix.blocklists = std::mem::take(&mut self.matrix.blocklists);
         if matrix.entities() != self.matrix.entities() {
-            // Of each list only that was kept which concerned an entity.
-            matrix.blocklists.forget_all();
+            matrix.blocklists.forget_all(); // of each only that was kept which concerned an entity
         }
         self.matrix = matrix;
         self.ledger.limits(settings.iq_limit, settings.iq_timeout);

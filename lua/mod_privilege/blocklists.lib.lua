@@ -1,4 +1,4 @@
--- What accounts have blocked (G5). mod_blocklist keeps the lists in a store. Each is read once, and again after every change;
+-- The blocklists of accounts (G5). mod_blocklist keeps the lists in a store. Each is read once, and again after every change;
 -- the core keeps what concerns an entity. Until a list is read, the core allows nothing about its account.
 
 local at_once = module:require "at_once";

@@ -50,6 +50,12 @@ return function (core, accounts, blocklists, id_prefix, show, say_gone)
 		return there;
 	end
 
+	-- Returns the roster of an account whose blocklist is known too.
+	local function roster_of(username)
+		blocklists.ensure(username);
+		return all_accounts.roster_of(username);
+	end
+
 	--- The work
 
 	-- Goes through all accounts, asking nobody, to learn what may still be seen by those who may see less than before.
@@ -69,8 +75,7 @@ return function (core, accounts, blocklists, id_prefix, show, say_gone)
 			worker.pause();
 		end);
 		for _, username in ipairs(usernames) do
-			blocklists.ensure(username);
-			core:confirm(username, all_accounts.roster_of(username), taken);
+			core:confirm(username, roster_of(username), taken);
 			worker.pause();
 		end
 		viewers.end_confirming();
@@ -111,7 +116,7 @@ return function (core, accounts, blocklists, id_prefix, show, say_gone)
 	contacts = new_contacts(core, accounts, turns, worker, id_prefix.."probe", is_there, show, settle);
 	local given = {
 		online = all_accounts.usernames_online, user_of = all_accounts.user_of;
-		each_account = all_accounts.each_account, roster_of = all_accounts.roster_of;
+		each_account = all_accounts.each_account, roster_of = roster_of;
 		is_there = is_there, show = show, settle = settle, ask = contacts.ask, pause = worker.pause;
 	};
 	greeting, rounds = new_greeting(host, viewers, given), new_rounds(host, core, viewers, given);

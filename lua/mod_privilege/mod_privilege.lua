@@ -135,7 +135,7 @@ module:hook("iq/bare", answer_blocked_entity, priority.before_blocklist);
 module:hook("iq/full", answer_blocked_entity, priority.before_blocklist);
 for _, event in ipairs({ "module-loaded", "module-unloaded" }) do
 	module:hook(event, function (loaded)
-		if loaded.module == "blocklist" then
+		if loaded.module == "blocklist" or loaded.module == "adhoc" then
 			blocklists.look();
 			user_command.look();
 		end

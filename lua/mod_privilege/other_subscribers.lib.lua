@@ -15,7 +15,7 @@ local function ignore()
 	return true;
 end
 
-return function (native, accounts, is_subscribed)
+return function (native, accounts, blocklists, is_subscribed)
 	-- Whether something, such as a blocklist, stops a probe from one of this server's accounts on its way out. It is
 	-- shown to those who may stop it, and not sent.
 	local function is_stopped(from_node, from_host, to)
@@ -38,6 +38,7 @@ return function (native, accounts, is_subscribed)
 			looks = looks + 1;
 			if other ~= username and (looks > most_looks or is_subscribed(other, contact)
 			and not is_stopped(other, host, contact) and not (is_here and is_stopped(node, domain, other.."@"..host))) then
+				blocklists.ensure(other); -- the core asks what each of them may show
 				others[#others + 1] = other;
 			end
 		end

@@ -57,7 +57,7 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 		return roster and sees_presence_of(roster[contact]) or false;
 	end
 
-	local other_subscribers = new_other_subscribers(native, accounts, is_subscribed);
+	local other_subscribers = new_other_subscribers(native, accounts, blocklists, is_subscribed);
 
 	local function on_presence(event)
 		local stanza = event.stanza;

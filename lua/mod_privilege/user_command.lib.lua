@@ -92,15 +92,15 @@ return function (core, accounts, blocklists)
 		return { status = "completed", info = "Done." };
 	end
 
-	-- Offers the command, or no more. Without blocklists there is nothing to choose. mod_adhoc takes it when it is there.
+	-- Offers the command, or no more: it needs mod_adhoc, and without blocklists there is nothing to choose.
 	local function look()
-		local is_possible = is_wanted and blocklists.is_on();
+		local is_possible = is_wanted and blocklists.is_on() and host_session.modules.adhoc ~= nil;
 		if is_possible and not offered then
 			local adhoc = module:require "adhoc";
 			offered = adhoc.new(title, node, handle, "local_user");
-			module:add_item("adhoc", offered);
+			module:provides("adhoc", offered);
 		elseif offered and not is_possible then
-			module:remove_item("adhoc", offered);
+			module:remove_item("adhoc-provider", offered);
 			offered = nil;
 		end
 	end

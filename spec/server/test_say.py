@@ -299,6 +299,11 @@ def test_g6_not_for_others_and_not_without_its_parts(server, juliet, romeo):
     assert not is_there(juliet)
     server.lua("modulemanager.load('capulet.lit', 'blocklist')")
     assert is_there(juliet)
+    server.lua("modulemanager.unload('capulet.lit', 'admin_adhoc'); modulemanager.unload('capulet.lit', 'adhoc')")
+    info = server.shell("module info privilege capulet.lit")
+    assert "Adhoc (1 item)" not in info
+    server.lua("modulemanager.load('capulet.lit', 'adhoc')")
+    assert is_there(juliet)
     server.reconfigure(options={**server.options, "privilege_user_command": False})
     assert not is_there(juliet)
     server.reconfigure(options={key: value for key, value in server.options.items() if key != "privilege_user_command"})

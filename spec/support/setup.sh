@@ -7,6 +7,7 @@
 #   lint     luacheck                                  (make lint)
 #   count    valgrind                                  (make bench-count)
 #   root13   debootstrap                               (make test-prosody13)
+#   slidge   libmagic                                  (make test-slidge)
 #
 # Installs only what is missing, says one line for each thing it does, and is silent when there is
 # nothing to do. Rust and Python are expected to be there.
@@ -37,6 +38,7 @@ for group in "$@"; do
 	lint) packages+=(lua-check) ;;
 	count) packages+=(valgrind) ;;
 	root13) packages+=(debootstrap) ;;
+	slidge) packages+=(libmagic1) ;;
 	*) fail "unknown group '$group'" ;;
 	esac
 done

@@ -1,4 +1,4 @@
-//! What becomes of viewers whose entity an account blocks (G5).
+//! The viewers whose entity an account blocks (G5).
 
 use super::{Number, Viewers};
 
