@@ -50,7 +50,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
     if username.is_none() {
         // The host itself does not write either to an account that has blocked the entity (G5).
         let recipient = to.as_deref().filter(|to| address::domain(to) == host);
-        if let Some((username, _)) = recipient.and_then(|to| to.split_once('@')) {
+        if let Some((username, _)) = recipient.and_then(|to| address::bare(to).split_once('@')) {
             check(username, matrix.blocklists.reach(entity, username))?;
         }
     }

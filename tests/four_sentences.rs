@@ -746,6 +746,107 @@ fn adding_a_permission_never_takes_one_and_removing_one_never_gives_one() {
     share.is_worth_something();
 }
 
+/// Returns the grant without anything that narrows it.
+fn widened(grant: &Grant) -> Grant {
+    let iq = grant
+        .iq
+        .iter()
+        .map(|(namespace, iq)| (namespace.clone(), iq.access.into()));
+    Grant {
+        contacts: Contacts::All,
+        message: if grant.message == MessageAccess::None {
+            MessageAccess::None
+        } else {
+            MessageAccess::Outgoing
+        },
+        iq: iq.collect(),
+        ..grant.clone()
+    }
+}
+
+#[test]
+fn g1_g2_g3_what_is_narrowed_never_allows_what_the_wide_grant_would_not() {
+    let share = Share::default();
+    let outside = Cell::new(0u32);
+    check((any_ask(), any_noise(), any_grant()), |(ask, noise, grant)| {
+        let with = |grant: &Grant| {
+            decide(
+                &matrix(&ENTITIES.map(|entity| (entity, grant.clone()))),
+                &ask,
+                &noise,
+            )
+        };
+        let (narrow, wide) = (with(&grant), with(&widened(&grant)));
+        for (narrow, wide) in [
+            (&narrow.message, &wide.message),
+            (&narrow.iq, &wide.iq),
+            (&narrow.roster, &wide.roster),
+        ] {
+            match (narrow, wide) {
+                (Ok(_), _) => prop_assert_eq!(narrow, wide),
+                // What is narrowed away is refused as what is not granted is.
+                (Err(denial), Ok(_)) => {
+                    prop_assert_eq!(denial.error_type.as_str(), "auth");
+                    prop_assert_eq!(denial.condition.as_str(), "forbidden");
+                    prop_assert!(["G2", "G3"].contains(&denial.rule), "{:?}", denial);
+                    outside.set(outside.get() + 1);
+                }
+                (Err(_), Err(_)) => {}
+            }
+        }
+        for (narrow, wide) in narrow.presence.into_iter().zip(wide.presence) {
+            prop_assert!(!narrow || wide);
+        }
+        share.count(&narrow);
+        Ok(())
+    });
+    share.is_worth_something();
+    assert!(outside.get() > 20, "{} were narrowed away", outside.get());
+}
+
+#[test]
+fn g1_a_roster_set_is_refused_where_it_touches_any_other_contact() {
+    let domains = prop::sample::select(vec![
+        "gateway.lit",
+        "a.gateway.lit",
+        "lit",
+        "montague.lit",
+        "gateway.lit.evil",
+    ]);
+    let contact = (prop::option::of("[a-c]"), domains);
+    let allowed = Cell::new(0u32);
+    check(prop::collection::btree_set(contact, 1..4), |contacts| {
+        let items: String = contacts
+            .iter()
+            .map(|(node, domain)| match node {
+                Some(node) => format!("<item jid='{node}@{domain}'/>"),
+                None => format!("<item jid='{domain}'/>"),
+            })
+            .collect();
+        let query = &parsed(&format!("<query xmlns='jabber:iq:roster'>{items}</query>"));
+        let sets = roster::read_set(&query, "juliet@capulet.lit", &CrateNormaliser).expect("a good set");
+        let check = |contacts| {
+            let grant = Grant {
+                roster: Access::Both,
+                contacts,
+                ..Grant::default()
+            };
+            roster::check_contacts(&matrix(&[("gateway.lit", grant)]), "gateway.lit", &sets)
+        };
+        let is_own = contacts.iter().all(|(_, domain)| *domain == "gateway.lit");
+        prop_assert!(check(Contacts::All).is_ok());
+        match check(Contacts::Own) {
+            Ok(()) => prop_assert!(is_own),
+            Err(denial) => {
+                prop_assert!(!is_own && denial.rule == "G1" && denial.condition.as_str() == "forbidden")
+            }
+        }
+        allowed.set(allowed.get() + u32::from(is_own));
+        Ok(())
+    });
+    assert!(allowed.get() > 20, "{} allowed", allowed.get());
+}
+
 #[test]
 fn what_others_are_granted_changes_nothing() {
     let share = Share::default();

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+import slix
 
 from harness import IQ_GRANTS, Prosody
 from helpers import is_message_with_body
@@ -276,6 +280,29 @@ def test_g6_the_user_sees_and_blocks_services(server, component, juliet):
     choose(juliet, shown.get("sessionid"))
     assert blocklist(juliet) == set()
     assert get_error(component) is None
+
+
+def test_g6_with_slixmpp(server, component):
+    """G6: a real client library runs the command, is shown the services, and blocks one."""
+
+    async def run():
+        async with slix.client(server, JULIET, plugins=("xep_0004", "xep_0050", "xep_0191")) as juliet:
+            commands = await juliet.plugin["xep_0050"].get_commands("capulet.lit")
+            assert SERVICES in [node for _, node, _ in commands["disco_items"]["items"]]
+            shown = await juliet.plugin["xep_0050"].send_command("capulet.lit", SERVICES, action="execute")
+            assert ENTITY in str(shown["command"]["form"])
+            answer = juliet.plugin["xep_0004"].make_form(ftype="submit")
+            answer.add_field(var="FORM_TYPE", ftype="hidden", value=SERVICES)
+            answer.add_field(var="blocked", ftype="list-multi", value=[ENTITY])
+            done = await juliet.plugin["xep_0050"].send_command(
+                "capulet.lit", SERVICES, action="complete", sessionid=shown["command"]["sessionid"], payload=answer,
+            )
+            assert done["command"]["status"] == "completed"
+            blocked = await juliet.plugin["xep_0191"].get_blocked()
+            assert [str(entry["jid"]) for entry in blocked["blocklist"]] == [ENTITY]
+
+    asyncio.run(run())
+    assert get_error(component) == FORBIDDEN
 
 
 def test_g6_each_step_is_about_its_sender(server, component, juliet, nurse):
