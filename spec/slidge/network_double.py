@@ -43,9 +43,9 @@ class Contact(LegacyContact):
         return None
 
     async def update_info(self):
+        # Nothing is sent from here: slidge looks the contact up for each presence, and would wait for itself.
         self.name = self.legacy_id.capitalize()
         self.is_friend = True
-        self.online()
 
 
 class Roster(LegacyRoster[Contact] if IS_NEW else LegacyRoster):

@@ -23,7 +23,7 @@ WIDE = {"roster": "both", "message": "outgoing", "iq": {PUBSUB: "both", PUBSUB_O
 PROFILE = {"profile": "gateway"}
 #: What the gateway is granted while it connects and its user registers, and afterwards.
 GRANTS = {"wide": (WIDE, WIDE), "profile": (PROFILE, PROFILE), "narrowed": (WIDE, PROFILE)}
-PATIENCE = 30
+PATIENCE = 5
 
 # Notes each privileged stanza of slidge, before the module judges it: what it is, about which nodes, to whom.
 NOTE_WHAT_SLIDGE_SENDS = """
@@ -136,6 +136,11 @@ class Slidge:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+def is_logged_in(stanza) -> bool:
+    """Whether this is slidge's own presence at the end of a login, when contacts and groups are there."""
+    return local(stanza) == "presence" and stanza.get("from") == SLIDGE and stanza.findtext("{*}status") == "Logged in"
+
+
 class Gateway:
     """A server with slidge on it, and juliet registered with it."""
 
@@ -156,13 +161,15 @@ class Gateway:
             form = "<x xmlns='jabber:x:data' type='submit'><field var='username'><value>juliet</value></field></x>"
             done = self.juliet.iq("set", SLIDGE, f"<query xmlns='jabber:iq:register'>{form}</query>", timeout=PATIENCE)
             assert done.get("type") == "result", text_of(done)
-            self.ask("nothing")
-            # slidge makes the node of the read markers, and lets itself read it, for the users that it knows when it starts.
+            self.wait_for(is_logged_in)
+            # A client of juliet makes the node of her read markers, as XEP-0490 wants it. Where slidge is the first, it makes it in
+            # another way, and cannot publish to it afterwards.
+            self.mark("romance@rooms.lit", "seen-elsewhere")
+            # Only now slidge lets itself read them: it does so for the users that it knows when it starts.
             self.slidge.end()
             self.slidge.start()
-            self.server.wait_until("return prosody.spec_sent[what]", timeout=PATIENCE, what=OPENS_THE_MARKERS)
-            self.wait_for(lambda s: local(s) == "presence" and s.get("from").startswith(CONTROL) and s.get("type") is None)
-            self.ask("nothing")
+            self.wait_for(is_logged_in)
+            assert OPENS_THE_MARKERS in self.sent()
             self.server.reconfigure(privileged_entities={HOST: {SLIDGE: afterwards}})
         except BaseException as problem:
             text = self.slidge.log()[-4000:] if self.slidge else ""
@@ -183,10 +190,24 @@ class Gateway:
         said = self.wait_for(lambda s: local(s) == "message" and (s.findtext("{*}body") or "").startswith(begin))
         return said.findtext("{*}body").removeprefix(begin)
 
-    def say(self, text: str) -> str:
-        """Has juliet write to the gateway itself, and returns the next thing that it answers."""
+    def say(self, text: str, answer: str) -> str:
+        """Has juliet write to the gateway itself, and returns what it answers that has these words."""
         self.juliet.send_message(SLIDGE, f"<body>{text}</body>")
-        return self.wait_for(lambda s: local(s) == "message" and s.get("from").split("/")[0] == SLIDGE and s.findtext("{*}body")).findtext("{*}body")
+        said = self.wait_for(lambda s: local(s) == "message" and s.get("from") == SLIDGE and answer in (s.findtext("{*}body") or ""))
+        return said.findtext("{*}body")
+
+    def mark(self, room: str, id: str):
+        """Has a client of juliet publish what she has read in a room."""
+        marker = f"<displayed xmlns='{DISPLAYED}'><stanza-id xmlns='urn:xmpp:sid:0' by='{room}' id='{id}'/></displayed>"
+        fields = {
+            "FORM_TYPE": f"{PUBSUB}#publish-options", "pubsub#persist_items": "true", "pubsub#max_items": "max",
+            "pubsub#send_last_published_item": "never", "pubsub#access_model": "whitelist",
+        }
+        form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in fields.items())
+        options = f"<publish-options><x xmlns='jabber:x:data' type='submit'>{form}</x></publish-options>"
+        publish = f"<publish node='{DISPLAYED}'><item id='{room}'>{marker}</item></publish>"
+        done = self.juliet.iq("set", None, f"<pubsub xmlns='{PUBSUB}'>{publish}{options}</pubsub>")
+        assert done.get("type") == "result", text_of(done)
 
     def items(self, node: str) -> str:
         """What juliet's own server holds in a node of hers."""
