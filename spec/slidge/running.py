@@ -23,7 +23,7 @@ WIDE = {"roster": "both", "message": "outgoing", "iq": {PUBSUB: "both", PUBSUB_O
 PROFILE = {"profile": "gateway"}
 #: What the gateway is granted while it connects and its user registers, and afterwards.
 GRANTS = {"wide": (WIDE, WIDE), "profile": (PROFILE, PROFILE), "narrowed": (WIDE, PROFILE)}
-PATIENCE = 5
+PATIENCE = 30
 
 # Notes each privileged stanza of slidge, before the module judges it: what it is, about which nodes, to whom.
 NOTE_WHAT_SLIDGE_SENDS = """
@@ -195,6 +195,11 @@ class Gateway:
         self.juliet.send_message(SLIDGE, f"<body>{text}</body>")
         said = self.wait_for(lambda s: local(s) == "message" and s.get("from") == SLIDGE and answer in (s.findtext("{*}body") or ""))
         return said.findtext("{*}body")
+
+    def sync_contacts(self) -> str:
+        """Has juliet give the command of slidge that compares her roster with her contacts, and returns what it did."""
+        self.say("sync-contacts", "Are you sure")
+        return self.say("yes", "removed")
 
     def mark(self, room: str, id: str):
         """Has a client of juliet publish what she has read in a room."""

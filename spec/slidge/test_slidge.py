@@ -56,14 +56,20 @@ def is_carbon(part: str):
     return lambda stanza: stanza.find("{urn:xmpp:carbons:2}sent") is not None and part in text_of(stanza)
 
 
+def is_read(message: str):
+    return lambda stanza: local(stanza) == "message" and stanza.findtext("{*}body") == f"the user has read {message}"
+
+
 # What slidge does
 
 
 def test_g4_contacts_are_added(gateway):
-    """G4: slidge writes itself into the roster at the registration, and its contacts later."""
+    """G4: slidge writes itself into the roster at the registration, its first contacts at a login, and others later."""
     assert gateway.ask("add mercutio") == "done"
     roster = text_of(gateway.juliet.iq("get", None, "<query xmlns='jabber:iq:roster'/>"))
-    for contact in (SLIDGE, FRIEND, f"mercutio@{SLIDGE}"):
+    # Version 0.4.2 takes itself for a test of its own: it does not read the roster at a login, nor writes contacts to it.
+    at_login = [FRIEND] if gateway.version >= (0, 5) else []
+    for contact in (SLIDGE, f"mercutio@{SLIDGE}", *at_login):
         found = re.search(rf'<[^>]*jid="{re.escape(contact)}"[^>]*>', roster)
         assert found and 'subscription="both"' in found[0], roster
 
@@ -74,8 +80,7 @@ def test_g1_contacts_are_compared_and_only_own_ones_are_removed(gateway):
     for contact in (f"unknown@{SLIDGE}", other):
         item = f"<item jid='{contact}' name='A contact'><group>slidge</group></item>"
         gateway.juliet.iq("set", None, f"<query xmlns='jabber:iq:roster'>{item}</query>")
-    gateway.say("sync-contacts", "Are you sure")
-    said = gateway.say("yes", "removed")
+    said = gateway.sync_contacts()
     number = 2 if gateway.grant == "wide" else 1
     assert f" {number} removed" in said, said
     kept = gateway.server.roster(JULIET)
@@ -111,11 +116,11 @@ def test_g4_bookmarks_are_written(gateway):
 def test_g4_read_markers_are_written_and_read(gateway):
     """G4: slidge publishes a marker of what was read elsewhere, and is told of the marker that a client of the user publishes."""
     assert gateway.ask("mark") == "done"
-    # slidge publishes beside its answer.
-    gateway.juliet.expect(lambda s: local(s) == "message" and f'id="{GROUP}"' in text_of(s), timeout=30)
+    # slidge publishes beside its answer, and is told of its own marker as of any other.
+    gateway.wait_for(is_read("group-1"))
     assert f'id="{GROUP}"' in gateway.items(DISPLAYED)
-    gateway.mark(GROUP, "group-1")
-    gateway.wait_for(lambda s: local(s) == "message" and s.findtext("{*}body") == "the user has read group-1")
+    gateway.mark(GROUP, "group-2")
+    gateway.wait_for(is_read("group-2"))
 
 
 def test_g4_a_file_is_uploaded_for_the_user(gateway):
@@ -155,6 +160,7 @@ USED_SINCE_0_5 = {f"set {PUBSUB} retract {BOOKMARKS} to the account"}
 
 def test_g4_slidge_uses_all_of_the_profile_and_nothing_beside_it(gateway):
     """G4: each part of the profile is used by slidge, in both versions, and slidge sends nothing else with a privilege."""
+    gateway.sync_contacts()
     for request in ("add mercutio", "carbon again", "bookmark", "mark", f"upload {gateway.slidge.inside}/again.txt"):
         gateway.ask(request)
     gateway.server.wait_until("return prosody.spec_sent[what]", timeout=30, what=PUBLISHES_A_MARKER)
