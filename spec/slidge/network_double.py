@@ -202,7 +202,7 @@ class Session(BaseSession[Roster, Bookmarks] if IS_NEW else BaseSession):
         try:
             self.xmpp["xep_0356"].send_privileged_message(message)
             # The server answers in order: after this, an error would be here.
-            await self.xmpp["xep_0199"].send_ping(self.user_jid.domain)
+            await self.xmpp["xep_0199"].send_ping(self.user_jid.domain, ifrom=self.xmpp.boundjid)
         finally:
             self.xmpp.del_event_handler("message_error", errors.append)
         if errors:

@@ -177,6 +177,8 @@ class Gateway:
             raise AssertionError(f"{problem}\n{text}") from problem
 
     def wait_for(self, what):
+        """The next stanza for juliet that is meant."""
+        assert self.slidge.process.poll() is None, f"slidge has ended\n{self.slidge.log()[-4000:]}"
         try:
             return self.juliet.expect(what, timeout=PATIENCE)
         except Timeout as problem:
