@@ -135,8 +135,11 @@ class Slidge:
         return self.log_file.read_text("utf-8", "replace")
 
     def stop(self):
-        """Ends it, and removes all that it had."""
-        self.end()
+        """Kills it, and removes all that it had."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
         shutil.rmtree(self.home, ignore_errors=True)
 
 
