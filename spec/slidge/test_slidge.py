@@ -89,7 +89,7 @@ def test_g1_contacts_are_compared_and_only_own_ones_are_removed(gateway):
 
 
 def test_g4_what_the_user_does_elsewhere_is_shown(gateway):
-    """G4: what the user has written, read, corrected and taken back with another client of the network comes as carbons."""
+    """G4: messages that the user has written, read, corrected and taken back with another client of the network come as carbons."""
     for request, part in (
         ("carbon written elsewhere", "written elsewhere"),
         ("read", "urn:xmpp:chat-markers:0"),
