@@ -143,6 +143,16 @@ class Slidge:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+def options(access_model: str) -> str:
+    """The options with which a client publishes to a node that others may read, or not."""
+    fields = {
+        "FORM_TYPE": f"{PUBSUB}#publish-options", "pubsub#persist_items": "true", "pubsub#max_items": "max",
+        "pubsub#send_last_published_item": "never", "pubsub#access_model": access_model,
+    }
+    form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in fields.items())
+    return f"<publish-options><x xmlns='jabber:x:data' type='submit'>{form}</x></publish-options>"
+
+
 def is_logged_in(stanza) -> bool:
     """Whether this is slidge's own presence at the end of a login, when contacts and groups are there."""
     return local(stanza) == "presence" and stanza.get("from") == SLIDGE and stanza.findtext("{*}status") == "Logged in"
@@ -177,7 +187,7 @@ class Gateway:
             self.slidge.end()
             self.slidge.start()
             self.wait_for(is_logged_in)
-            assert OPENS_THE_MARKERS in self.sent()
+            self.sent_at_start = self.sent()
             self.ask("nothing")
             self.server.reconfigure(privileged_entities={HOST: {SLIDGE: afterwards}})
         except BaseException as problem:
@@ -215,14 +225,8 @@ class Gateway:
     def mark(self, room: str, id: str):
         """Has a client of juliet publish what she has read in a room."""
         marker = f"<displayed xmlns='{DISPLAYED}'><stanza-id xmlns='urn:xmpp:sid:0' by='{room}' id='{id}'/></displayed>"
-        fields = {
-            "FORM_TYPE": f"{PUBSUB}#publish-options", "pubsub#persist_items": "true", "pubsub#max_items": "max",
-            "pubsub#send_last_published_item": "never", "pubsub#access_model": "whitelist",
-        }
-        form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in fields.items())
-        options = f"<publish-options><x xmlns='jabber:x:data' type='submit'>{form}</x></publish-options>"
         publish = f"<publish node='{DISPLAYED}'><item id='{room}'>{marker}</item></publish>"
-        done = self.juliet.iq("set", None, f"<pubsub xmlns='{PUBSUB}'>{publish}{options}</pubsub>")
+        done = self.juliet.iq("set", None, f"<pubsub xmlns='{PUBSUB}'>{publish}{options('whitelist')}</pubsub>")
         assert done.get("type") == "result", text_of(done)
 
     def items(self, node: str) -> str:
@@ -230,8 +234,10 @@ class Gateway:
         return text_of(self.juliet.iq("get", None, f"<pubsub xmlns='{PUBSUB}'><items node='{node}'/></pubsub>"))
 
     def sent(self) -> set[str]:
-        """Every kind of privileged stanza that slidge has sent, granted or not."""
-        return set(self.server.lua("local t = {}; for what in pairs(prosody.spec_sent) do t[#t + 1] = what; end return t"))
+        """Every kind of privileged stanza that slidge has sent since this was last asked, granted or not."""
+        return set(self.server.lua(
+            "local t = {}; for what in pairs(prosody.spec_sent) do t[#t + 1] = what; end prosody.spec_sent = {}; return t"
+        ))
 
     def refused(self) -> list[str]:
         """What the module has refused slidge since this was last asked."""
@@ -244,5 +250,3 @@ class Gateway:
             self.slidge.stop()
         self.server.stop()
 
-
-OPENS_THE_MARKERS = f"set {PUBSUB_OWNER} affiliations {DISPLAYED} to the account"
