@@ -104,6 +104,10 @@ return function (core, delivery)
 
 	return {
 		ensure = ensure;
+		-- Reads the list of an account, which the core does not know. Returns whether the core knows it then.
+		read = function (username)
+			return read(username) ~= nil;
+		end;
 		-- The listener has the functions `blocked` and `unblocked`, which are called with a username and the viewers that are
 		-- concerned, and `all_unblocked`.
 		listen = function (new_listener)

@@ -169,6 +169,7 @@ module:hook_global("user-deleted", accounts.drop_roster, priority.after_all);
 module:hook_global("user-disabled", accounts.forget, priority.account_is_gone);
 module:hook_global("user-disabled", accounts.close_acting, priority.sessions_close);
 module:hook_global("user-disabled", iqs.account_gone);
+module:hook_global("user-disabled", blocklists.account_gone);
 
 -- Entities come and go, each on the host that it is on.
 entity_hosts.follow({

@@ -244,6 +244,28 @@ def test_g5_blocklists_come_and_go(server, component, juliet):
     assert get_error(component) == FORBIDDEN
 
 
+@pytest.mark.prosody13
+def test_g5_a_list_of_an_account_that_was_disabled(start_server):
+    """G5, L7: an account that is enabled again has the list that is stored."""
+    server = start_server(authentication="internal_hashed", privileged_entities={"capulet.lit": {ENTITY: EVERYTHING}})
+    if server.version < (13,):
+        pytest.skip("accounts cannot be disabled before Prosody 13")
+    component = server.component(ENTITY)
+
+    def disable_and_enable():
+        for verb in ("disable", "enable"):
+            server.lua(f"assert(usermanager.{verb}_user('juliet', 'capulet.lit'))")
+
+    change(server.client(JULIET), "block", ENTITY)
+    disable_and_enable()
+    assert get_error(component) == FORBIDDEN
+    change(server.client(JULIET), "unblock", ENTITY)
+    disable_and_enable()
+    is_allowed(component)
+    component.privileged_message(message_from(JULIET, JULIET, body("again")))
+    component.expect_nothing("message", type="error")
+
+
 # G6
 
 
