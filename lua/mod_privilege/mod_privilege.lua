@@ -92,6 +92,7 @@ end
 
 local priority = {
 	before_all = 10000; -- before every handler that may change a roster or send something
+	before_adhoc = 600; -- mod_adhoc runs commands at 500
 	before_blocklist = 150; -- mod_blocklist answers a blocked sender at 100
 	account_is_gone = 1000; -- from here on it is not an account any more
 	roster_is_there = 400; -- mod_roster cancels the subscriptions of an account that is deleted at 300
@@ -133,6 +134,7 @@ for _, action in ipairs({ "block", "unblock" }) do
 end
 module:hook("iq/bare", answer_blocked_entity, priority.before_blocklist);
 module:hook("iq/full", answer_blocked_entity, priority.before_blocklist);
+module:hook("iq-set/host/http://jabber.org/protocol/commands:command", user_command.guard, priority.before_adhoc);
 for _, event in ipairs({ "module-loaded", "module-unloaded" }) do
 	module:hook(event, function (loaded)
 		if loaded.module == "blocklist" or loaded.module == "adhoc" then

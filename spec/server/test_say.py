@@ -335,6 +335,19 @@ def test_g6_each_step_is_about_its_sender(server, component, juliet, nurse):
     change(nurse, "unblock", ENTITY)
 
 
+def test_g6_not_for_a_component_that_claims_to_be_the_account(start_server):
+    """G6: where components may say that they are anybody, the command is still for the account's own clients alone."""
+    server = start_server(
+        privileged_entities={"capulet.lit": {ENTITY: EVERYTHING}}, host_options={"stranger.lit": {"validate_from_addresses": False}},
+    )
+    juliet, stranger = server.client(JULIET), server.component("stranger.lit")
+    change(juliet, "block", ENTITY)
+    command = f"<command xmlns='{COMMANDS}' node='{SERVICES}' action='execute'><x xmlns='jabber:x:data' type='submit'/></command>"
+    stranger.send(f"<iq type='set' from='{JULIET}' to='capulet.lit' id='x'>{command}</iq>")
+    stranger.sync()
+    assert blocklist(juliet) == {ENTITY}
+
+
 def test_g6_not_for_others_and_not_without_its_parts(server, juliet, romeo):
     """G6: the command is for the accounts of the host; without mod_blocklist, or switched off, it is not there."""
 
