@@ -144,7 +144,7 @@ describe("a value of the wrong type", function ()
 			takes("present", "table", {}), takes("among", "table", {}, "nil") };
 		lost = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"),
 			takes("others", "table", {}, nil, "expected table"), takes("blocked", "table", {}, "nil") };
-		follow_blocklists = { takes("is_on", "boolean", false) }, forget_blocklists = {};
+		follow_blocklists = { takes("is_on", "boolean", false) }, forget_blocklists = { takes("username", "string", "juliet", "nil") };
 		blocklist = { takes("username", "string", "juliet"), takes("list", "table", {}, nil, "expected table") };
 		has_blocked = { takes("username", "string", "juliet"), takes("entity", "string", entity) };
 		hidden = { takes("from", "string", account.."/x"), takes("among", "table", {}), takes("contacts", "table", {}) };

@@ -321,7 +321,7 @@ fn a_log_line_stays_one_short_line() {
     }
 }
 
-fn any_value() -> impl Strategy<Value = Value> {
+pub(super) fn any_value() -> impl Strategy<Value = Value> {
     let words = prop_oneof![
         Just("none"),
         Just("get"),
@@ -339,6 +339,15 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just("except"),
         Just("message"),
         Just("presence"),
+        Just("profile"),
+        Just("gateway"),
+        Just("type"),
+        Just("contacts"),
+        Just("own"),
+        Just("to"),
+        Just("self"),
+        Just("nodes"),
+        Just("http://jabber.org/protocol/pubsub"),
     ];
     let leaf = prop_oneof![
         Just(Value::Nil),

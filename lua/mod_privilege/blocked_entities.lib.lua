@@ -4,19 +4,23 @@
 local jid_split = require "util.jid".split;
 local jid_bare = require "util.jid".bare;
 
--- Returns the handler of such an IQ, by its payload.
+-- Returns the handler of the event. Everybody's IQs pass it.
 return function (core, blocklists, iqs, rosters)
+	local function handle_roster(event)
+		return (event.stanza.attr.type == "get" and rosters.handle_get or rosters.handle_set)(event);
+	end
+
+	-- By the namespace and the name of the payload.
 	local handlers = {
-		["urn:xmpp:privilege:2 privileged_iq"] = iqs.handle;
-		["jabber:iq:roster query"] = function (event)
-			return (event.stanza.attr.type == "get" and rosters.handle_get or rosters.handle_set)(event);
-		end;
+		["urn:xmpp:privilege:2"] = { privileged_iq = iqs.handle };
+		["jabber:iq:roster"] = { query = handle_roster };
 	};
 
 	return function (event)
 		local stanza = event.stanza;
 		local child = stanza.tags[1];
-		local handle = child and child.attr.xmlns and handlers[child.attr.xmlns.." "..child.name];
+		local by_name = child and handlers[child.attr.xmlns or ""];
+		local handle = by_name and by_name[child.name];
 		if not handle or not blocklists.is_on() or stanza.attr.type ~= "get" and stanza.attr.type ~= "set" then
 			return;
 		end

@@ -5,24 +5,30 @@ local at_once = module:require "at_once";
 
 local most_known = 50000; -- so many lists are kept before they are read anew
 
-return function (core, delivery)
+-- `relay` leads handlers of an earlier instance to the present one.
+return function (core, delivery, relay)
 	local host = module.host;
 	local host_session = prosody.hosts[host];
 	local is_on = false; -- whether mod_blocklist is loaded
 	local store;
 	local known, count = {}, 0; -- the accounts whose list the core has
 	local listener; -- has functions for changes, see `listen`
+	local has_failed = false;
 
-	local function forget_all()
-		known, count = {}, 0;
-		core:forget_blocklists();
+	local function forget(username)
+		if known[username] then
+			known[username], count = nil, count - 1;
+		end
+		core:forget_blocklists(username);
 	end
 
 	-- Returns the addresses on the stored list of an account; nil where it cannot be read at once.
 	local function stored(username)
 		local asked, list, problem = at_once(store.get, store, username);
 		if not asked or not list and problem then
-			module:log("warn", "The blocklist of %s@%s cannot be read: %s", username, host, problem or list);
+			-- Stanzas cause it, so only the first failure is a warning.
+			module:log(has_failed and "debug" or "warn", "The blocklist of %s@%s cannot be read: %s", username, host, problem or list);
+			has_failed = true;
 			return nil;
 		end
 		local jids = {};
@@ -38,12 +44,13 @@ return function (core, delivery)
 	local function read(username)
 		local jids = stored(username);
 		if not jids then
-			forget_all(); -- it may be another than the one that is known
+			forget(username); -- it may be another than the one that is known
 			return nil;
 		end
 		if not known[username] then
 			if count >= most_known then
-				forget_all();
+				known, count = {}, 0;
+				core:forget_blocklists();
 			end
 			known[username], count = true, count + 1;
 		end
@@ -59,7 +66,7 @@ return function (core, delivery)
 	end
 
 	local function changed(username)
-		local change = read(username);
+		local change = is_on and read(username);
 		if change and change.blocked then
 			listener.blocked(username, change.blocked);
 		end
@@ -67,6 +74,8 @@ return function (core, delivery)
 			listener.unblocked(username, change.unblocked);
 		end
 	end
+
+	relay.blocklist_changed = changed;
 
 	-- Wraps the handlers of an account's request to block or unblock somebody. The stored list counts, not the request.
 	local function around_change(handlers, name, event)
@@ -76,7 +85,9 @@ return function (core, delivery)
 		end
 		ensure(username); -- as it was, to see what changes
 		local ok, result = pcall(handlers, name, event);
-		changed(username);
+		if relay.blocklist_changed then -- the handlers may have waited, and the module been reloaded
+			relay.blocklist_changed(username);
+		end
 		if not ok then
 			error(result, 0);
 		end
@@ -104,6 +115,10 @@ return function (core, delivery)
 
 	return {
 		ensure = ensure;
+		-- Reads the list of an account, which the core does not know. Returns whether the core knows it then.
+		read = function (username)
+			return read(username) ~= nil;
+		end;
 		-- The listener has the functions `blocked` and `unblocked`, which are called with a username and the viewers that are
 		-- concerned, and `all_unblocked`.
 		listen = function (new_listener)
@@ -120,8 +135,8 @@ return function (core, delivery)
 		-- Handlers of events: see the page of hooks in mod_privilege.lua.
 		around_change = around_change;
 		account_gone = function (event)
-			if event.host == host and known[event.username] then
-				known[event.username], count = nil, count - 1;
+			if event.host == host then
+				forget(event.username);
 			end
 		end;
 	};

@@ -35,28 +35,12 @@ if saved.core then
 end
 relay.core = core;
 
-local accounts = module:require "accounts";
-local connections = module:require "connections"(core, saved.connections or {});
-local delivery = connections.delivery;
-local blocklists = module:require "blocklists"(core, delivery);
-local verdicts = module:require "verdicts"(core, accounts, blocklists, relay);
-local entity_hosts = module:require "entity_hosts"(connections, saved.connections or {});
-local presences = module:require "presences"(core, native, accounts, delivery, blocklists, id_prefix);
-connections.listen(presences);
-blocklists.listen(presences);
-local pushes = module:require "pushes"(core, accounts, delivery, blocklists);
-pushes.listen(presences.roster_changed);
-local messages = module:require "messages"(core, accounts, delivery, verdicts, relay);
-local iqs = module:require "iqs"(core, accounts, delivery, verdicts, id_prefix, relay);
-local rosters = module:require "rosters"(core, accounts, delivery, pushes, verdicts, blocklists, serves, relay);
-local handle_own_set = module:require "own_rosters"(core, rosters);
-local answer_blocked_entity = module:require "blocked_entities"(core, blocklists, iqs, rosters);
-local user_command = module:require "user_command"(core, accounts, blocklists);
-local unclaimed = module:require "unclaimed"(core, accounts);
-local read_configuration = module:require "configuration"(core, {
-	rosters = rosters, pushes = pushes, delivery = delivery, presences = presences, entity_hosts = entity_hosts;
-	connections = connections, unclaimed = unclaimed, blocklists = blocklists, user_command = user_command;
+local parts = module:require "parts"(core, native, {
+	id_prefix = id_prefix, relay = relay, serves = serves, connections = saved.connections or {};
 });
+local accounts, messages, iqs, rosters, pushes = parts.accounts, parts.messages, parts.iqs, parts.rosters, parts.pushes;
+local presences, connections, entity_hosts = parts.presences, parts.connections, parts.entity_hosts;
+local blocklists, user_command, unclaimed = parts.blocklists, parts.user_command, parts.unclaimed;
 
 --- Life cycle
 
@@ -75,14 +59,9 @@ function module.unload()
 		relay[name] = nil;
 	end
 	if not module.reloading then
-		delivery.send(core:stop());
+		parts.delivery.send(core:stop());
 	end
-	unclaimed.stop();
-	rosters.stop();
-	presences.stop();
-	pushes.stop();
-	connections.stop();
-	entity_hosts.stop();
+	parts.stop();
 end
 
 --- Everything that the server tells us, and who handles it
@@ -92,6 +71,7 @@ end
 
 local priority = {
 	before_all = 10000; -- before every handler that may change a roster or send something
+	before_adhoc = 600; -- mod_adhoc runs commands at 500
 	before_blocklist = 150; -- mod_blocklist answers a blocked sender at 100
 	account_is_gone = 1000; -- from here on it is not an account any more
 	roster_is_there = 400; -- mod_roster cancels the subscriptions of an account that is deleted at 300
@@ -125,21 +105,17 @@ module:hook("iq/bare", iqs.routed_answer, priority.before_server);
 module:hook("iq-get/bare/jabber:iq:roster:query", rosters.handle_get);
 module:hook("iq-set/bare/jabber:iq:roster:query", rosters.handle_set);
 -- mod_roster does not save the roster of an account that is offline.
-module:hook("iq/self/jabber:iq:roster:query", handle_own_set, priority.before_server);
+module:hook("iq/self/jabber:iq:roster:query", parts.handle_own_set, priority.before_server);
 
 -- The blocklists of accounts. The wrappers see the stored list before and after a change of it.
 for _, action in ipairs({ "block", "unblock" }) do
 	module:wrap_event("iq-set/self/urn:xmpp:blocking:"..action, blocklists.around_change);
 end
-module:hook("iq/bare", answer_blocked_entity, priority.before_blocklist);
-module:hook("iq/full", answer_blocked_entity, priority.before_blocklist);
+module:hook("iq/bare", parts.answer_blocked_entity, priority.before_blocklist);
+module:hook("iq/full", parts.answer_blocked_entity, priority.before_blocklist);
+module:hook("iq-set/host/http://jabber.org/protocol/commands:command", user_command.guard, priority.before_adhoc);
 for _, event in ipairs({ "module-loaded", "module-unloaded" }) do
-	module:hook(event, function (loaded)
-		if loaded.module == "blocklist" or loaded.module == "adhoc" then
-			blocklists.look();
-			user_command.look();
-		end
-	end);
+	module:hook(event, parts.module_changed);
 end
 
 module:hook("store-opened", pushes.store_opened, priority.after_all); -- around the stores of others
@@ -169,6 +145,7 @@ module:hook_global("user-deleted", accounts.drop_roster, priority.after_all);
 module:hook_global("user-disabled", accounts.forget, priority.account_is_gone);
 module:hook_global("user-disabled", accounts.close_acting, priority.sessions_close);
 module:hook_global("user-disabled", iqs.account_gone);
+module:hook_global("user-disabled", blocklists.account_gone);
 
 -- Entities come and go, each on the host that it is on.
 entity_hosts.follow({
@@ -187,7 +164,7 @@ module:hook_global("host-deactivated", entity_hosts.deactivated);
 
 -- The sets that wait are saved when the configuration is read. They need the storage that is there now.
 module:hook_global("config-reloaded", rosters.on_config_reloaded, priority.before_configuration);
-module:hook_global("config-reloaded", read_configuration);
+module:hook_global("config-reloaded", parts.read_configuration);
 blocklists.look();
-read_configuration();
+parts.read_configuration();
 iqs.go_on();

@@ -13,6 +13,7 @@ local host_session = prosody.hosts[module.host];
 -- `native` says which subscriptions let an account see a contact, and a contact an account.
 return function (core, native, accounts, delivery, blocklists, id_prefix)
 	local host = module.host;
+	local at_host = "@"..host; -- it is in the address of each account of this host
 	local prefix_length = #id_prefix;
 	local sees_accounts, sees_contacts = false, false; -- whether anybody who is connected does
 
@@ -21,7 +22,7 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 	-- asked last, since a roster may have to be read.
 	local function show(occasion, username, stanza, among, contacts, is_subscribed)
 		blocklists.ensure(username);
-		if occasion == "contact" then
+		if occasion == "contact" and stanza.attr.from:find(at_host, 1, true) then
 			local node, domain = jid_split(stanza.attr.from);
 			if node and domain == host then
 				blocklists.ensure(node);

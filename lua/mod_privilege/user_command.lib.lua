@@ -92,6 +92,16 @@ return function (core, accounts, blocklists)
 		return { status = "completed", info = "Done." };
 	end
 
+	-- Refuses the command to whom it is not for. Its own handler is told an address alone: with validate_from_addresses off, a
+	-- component may say that it is anybody, and no entity may run it in the name of an account (G7).
+	local function guard(event)
+		local origin, child = event.origin, event.stanza.tags[1];
+		if child.attr.node == node and (origin.type ~= "c2s" or origin.privileged_acting) then
+			origin.send(st.error_reply(event.stanza, "auth", "forbidden"));
+			return true;
+		end
+	end
+
 	-- Offers the command, or no more: it needs mod_adhoc, and without blocklists there is nothing to choose.
 	local function look()
 		local is_possible = is_wanted and blocklists.is_on() and host_session.modules.adhoc ~= nil;
@@ -106,6 +116,7 @@ return function (core, accounts, blocklists)
 	end
 
 	return {
+		guard = guard;
 		look = look;
 		configure = function ()
 			is_wanted = module:get_option_boolean("privilege_user_command", true);

@@ -15,7 +15,7 @@ return function (core, accounts, blocklists, relay)
 
 	-- Reads the blocklist that the core does not know, and lets it judge again (G5). Returns as `confirm` does.
 	local function judge_again(kind, event, permit)
-		if not blocklists.ensure(permit.unread_blocklist) then
+		if not blocklists.read(permit.unread_blocklist) then
 			return nil, refuse(event, core:decline(kind, permit, "blocklist"));
 		end
 		core:decline(kind, permit, "blocklist");

@@ -108,8 +108,9 @@
 ---@field roster_changes fun(self, before?: table, after?: table): string[]
 ---Takes in whether the server keeps blocklists for this host, and forgets all that were read. Returns all viewers (G5).
 ---@field follow_blocklists fun(self, is_on: boolean): integer[]
----Forgets the blocklists, which are to be read again. Until then nothing is allowed about their accounts (G5).
----@field forget_blocklists fun(self)
+---Forgets the blocklist of an account, or of all, which is to be read again. Until then nothing is allowed about the
+---account (G5).
+---@field forget_blocklists fun(self, username?: string)
 ---Takes in the stored blocklist of an account, a list of addresses. Returns what that changes (G5).
 ---@field blocklist fun(self, username: string, list: string[]): privilege.BlocklistChange
 ---Returns whether an account is known to have blocked an entity (G5).

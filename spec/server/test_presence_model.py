@@ -37,6 +37,7 @@ CHOICES = (
     {**ROSTER, "accounts": ["nurse"]},
     {**ROSTER, "except": ["juliet"]},
     {**ROSTER, "except": ["nurse", "lady"]},
+    {"roster": {"type": "get", "contacts": "own", "push": False}, "presence": "roster"},
     {"roster": "get", "roster_push": False, "presence": "managed_entity"},
     {"roster": "get", "roster_push": False, "message": "outgoing"},
 )
@@ -55,6 +56,8 @@ class Grant:
 
     def __init__(self, options: dict):
         self.level = {"none": 0, "managed_entity": 1, "roster": 2}[options.get("presence", "none")]
+        if isinstance(options.get("roster"), dict):
+            self.level = min(self.level, 1)  # nobody in these rosters is at the entity's own domain (G1)
         self.accounts = set(options["accounts"]) if "accounts" in options else None
         self.excepted = set(options.get("except", ()))
 
@@ -344,7 +347,9 @@ class World:
     def step_regrant(self):
         host, entity = self.random.choice(sorted(self.grants))
         earlier = self.grant(host, entity)
-        self.grants[host, entity] = dict(self.random.choice(CHOICES))
+        # An account has no domain of its own.
+        choices = [options for options in CHOICES if entity != BOT or not isinstance(options["roster"], dict)]
+        self.grants[host, entity] = dict(self.random.choice(choices))
         later = self.grant(host, entity)
         if not later.shows_all_of(earlier):
             # Where it only narrows, what may still be seen stays known.

@@ -1,10 +1,11 @@
 //! Examples of tables that narrow a grant, and of profiles.
 
-use super::super::tests::{compile_for, list, table, text};
+use super::super::tests::{any_value, compile_for, list, table, text};
 use super::super::{Grant, Problem};
 use super::*;
 use crate::ns;
 use crate::permission::MessageAccess;
+use proptest::prelude::*;
 
 const GATEWAY: &str = "gateway.capulet.lit";
 
@@ -293,5 +294,111 @@ fn g7_blocklists_cannot_be_granted() {
             problem.level == Level::Warn && problem.text.contains(ns::BLOCKING),
             "{problem:?}"
         );
+    }
+}
+
+/// Where a grant is narrowed: the way to the option.
+const NARROWED: [&[&str]; 5] = [
+    &["roster", "contacts"],
+    &["message"],
+    &["iq", ns::PUBSUB, "to"],
+    &["iq", ns::PUBSUB, "nodes"],
+    &["accounts"],
+];
+
+fn narrowed() -> Value {
+    let pubsub = table(&[
+        ("type", text("both")),
+        ("to", text("self")),
+        ("nodes", list(&["a"])),
+    ]);
+    table(&[
+        (
+            "roster",
+            table(&[("type", text("both")), ("contacts", text("own"))]),
+        ),
+        ("message", text("own")),
+        ("iq", table(&[(ns::PUBSUB, pubsub)])),
+        ("accounts", list(&["juliet"])),
+    ])
+}
+
+/// Changes the entry at the end of the way.
+fn changed(tree: &mut Value, way: &[&str], change: &mut dyn FnMut(&mut (Value, Value))) {
+    let (Value::Table(entries), Some((first, rest))) = (tree, way.split_first()) else {
+        panic!("no table");
+    };
+    let entry = entries.iter_mut().find(|(key, _)| *key == text(first)).unwrap();
+    if rest.is_empty() {
+        change(entry);
+    } else {
+        changed(&mut entry.1, rest, change);
+    }
+}
+
+/// One letter left out, put in, or exchanged.
+fn mistyped(name: &str, at: usize, letter: char, how: u8) -> String {
+    let mut letters: Vec<char> = name.chars().collect();
+    let at = at % letters.len();
+    match how {
+        0 => drop(letters.remove(at)),
+        1 => letters.insert(at, letter),
+        _ => letters[at] = letter,
+    }
+    letters.into_iter().collect()
+}
+
+/// Nothing is granted beside what the narrowed grant allows.
+fn is_within(grant: &Grant) -> bool {
+    let pubsub = IqGrant {
+        access: Access::Both,
+        to: Recipients::Account,
+        nodes: Some(["a".to_owned()].into()),
+    };
+    grant.is_empty()
+        || (grant.roster == Access::None || grant.contacts == Contacts::Own)
+            && grant.message <= MessageAccess::Own
+            && grant
+                .iq
+                .iter()
+                .all(|(namespace, iq)| namespace == ns::PUBSUB && iq.stricter(&pubsub) == *iq)
+            && grant
+                .scope
+                .accounts
+                .as_ref()
+                .is_some_and(|accounts| accounts.iter().all(|name| name == "juliet"))
+}
+
+proptest! {
+    #[test]
+    fn g_a_mistake_in_a_narrowing_never_widens(
+        way in prop::sample::select(NARROWED.to_vec()), at in 0usize..10, letter in "[a-z_]", how in 0u8..3
+    ) {
+        let mut tree = narrowed();
+        changed(&mut tree, way, &mut |(key, _)| {
+            let Value::Text(name) = key else { return };
+            *name = mistyped(name, at, letter.chars().next().unwrap(), how);
+        });
+        let Value::Table(entries) = &tree else { panic!() };
+        let options: Vec<(&str, Value)> = entries.iter().map(|(key, value)| (named(key).unwrap(), value.clone())).collect();
+        let (grant, _) = compiled(&options);
+        prop_assert!(is_within(&grant), "{:?}: {:?}", tree, grant);
+    }
+
+    #[test]
+    fn g_a_wrong_value_of_a_narrowing_never_widens(
+        way in prop::sample::select(NARROWED.to_vec()), value in any_value()
+    ) {
+        // A list is a good value of some, and so are some words.
+        let takes_list = way != ["roster", "contacts"] && way != ["message"];
+        let good = [text("all"), text("any"), text("outgoing")];
+        let is_good = good.contains(&value) || takes_list && matches!(value, Value::Table(_));
+        let value = if is_good { Value::Bool(true) } else { value };
+        let mut tree = narrowed();
+        changed(&mut tree, way, &mut |(_, old)| *old = value.clone());
+        let Value::Table(entries) = &tree else { panic!() };
+        let options: Vec<(&str, Value)> = entries.iter().map(|(key, value)| (named(key).unwrap(), value.clone())).collect();
+        let (grant, _) = compiled(&options);
+        prop_assert!(is_within(&grant), "{:?}: {:?}", tree, grant);
     }
 }

@@ -18,8 +18,12 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
         let numbers: Vec<Number> = viewers.into_iter().map(|(number, _)| number).collect();
         Ok(numbers)
     });
-    methods.add_method("forget_blocklists", |_, this, (): ()| {
-        this.host_mut().matrix.blocklists.forget_all();
+    methods.add_method("forget_blocklists", |_, this, username: Option<Text>| {
+        let lists = &mut this.host_mut().matrix.blocklists;
+        match username {
+            Some(username) => lists.forget(&username),
+            None => lists.forget_all(),
+        }
         Ok(())
     });
     methods.add_method("blocklist", blocklist);
