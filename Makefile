@@ -75,9 +75,12 @@ test-server: build ## a real Prosody, a real component, real clients
 	@$(SETUP) server
 	$(PYTEST) spec/server $(ARGS)
 
-test-slidge: build ## the gateway profile with slidge itself, 0.4 and 0.5 (needs to be root)
+test-slidge: build ## the gateway profile with slidge itself, 0.4 and 0.5, on both Prosodies (needs to be root)
 	@$(SETUP) server root13 slidge
 	$(PYTEST) spec/slidge $(ARGS)
+	@root=$$(spec/support/prosody13.sh) && \
+	echo "PROSODY_ROOT=$$root $(PYTEST) spec/slidge $(ARGS)" && \
+	PROSODY_ROOT=$$root $(PYTEST) spec/slidge $(ARGS)
 
 test-prosody13: build ## the same on Prosody 13, in a throwaway Debian 13 root (needs to be root)
 	@$(SETUP) server root13

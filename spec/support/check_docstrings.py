@@ -78,7 +78,7 @@ def problems(test, plain: bool, known: set[str]) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     known = requirements()
     count = offenders = 0
-    for file in [Path(name) for name in arguments] or sorted((SPEC / "server").glob("test_*.py")):
+    for file in [Path(name) for name in arguments] or sorted([*(SPEC / "server").glob("test_*.py"), *(SPEC / "slidge").glob("test_*.py")]):
         for test in tests(file):
             count += 1
             for problem in problems(test, file.name in PLAIN, known):

@@ -9,17 +9,20 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 python=${PYTHON:-$repo/target/venv/bin/python}
 
+constraints=$here/slidge-constraints.txt
+
 say() { printf 'slidge: %s\n' "$*" >&2; }
 
-# Installs a version for a version of Python into a directory, once.
+# Installs a version for a version of Python into a directory, once for each list of constraints.
 install() {
 	local version=$1 into=$2
 	shift 2
-	[ -e "$into/.complete" ] && return
+	cmp -s "$constraints" "$into/.complete" && return
 	say "installing slidge $version"
 	rm -rf "$into"
-	"$python" -m pip install -q --disable-pip-version-check --target "$into" "$@" "slidge==$version" "setuptools<81" >&2
-	touch "$into/.complete"
+	"$python" -m pip install -q --disable-pip-version-check --target "$into" --constraint "$constraints" "$@" \
+		"slidge==$version" setuptools >&2
+	cp "$constraints" "$into/.complete"
 }
 
 old=$repo/target/slidge/0.4.2
