@@ -36,6 +36,8 @@ PUBLISHED = REPO / "spec" / "bench"
 #: module costs: such operations are repeated on servers started anew.
 GENERATIONS = {"plain": 4}
 ROUNDS = {"plain": 12, "privileged": 11, "presence": 11, "shared": 7, "connect": 4, "together": 3, "roster-set": 3, "roster-set-sql": 3}
+#: Batches of each operation and server while the collector stands still. They differ by a few percent only.
+PASSES_STOPPED = 7
 
 
 def settle(subject: Subject):
@@ -122,13 +124,9 @@ class Bench:
                 self._record(result, subject, done, (subject.clock() - before) / 1000)
                 operation.after(subject)
         if last and operation.garbage:
-            for subject in subjects:
-                settle(subject)
-                with subject.without_collector() as left:
-                    done = operation.run(subject, count, None)
-                    settle(subject)
-                operation.after(subject)
-                result["contenders"][subject.contender.name]["garbage"] = round(left[0] / max(1, done.count))
+            for _ in range(PASSES_STOPPED):
+                for subject in subjects:
+                    self._run_stopped(operation, subject, count, result["contenders"][subject.contender.name])
         if last and not self.arguments.no_delay:
             for _ in range(operation.delay_passes):
                 for subject in subjects:
@@ -141,6 +139,19 @@ class Bench:
                     entry.setdefault("ping_ms", []).append(round(pinger.wall * 1000, 3))
                     entry.setdefault("ping_cpu_ms", []).append(round(pinger.cpu * 1000, 3))
         report.progress(result, self.columns, time.monotonic() - began)
+
+    def _run_stopped(self, operation: Operation, subject: Subject, count: int, entry: dict):
+        """One batch while the collector stands still: what the code alone costs, and what it leaves to the collector."""
+        settle(subject)
+        with subject.without_collector() as left:
+            settle(subject)
+            before = subject.clock()
+            done = operation.run(subject, count, None)
+            settle(subject)
+            microseconds = (subject.clock() - before) / 1000
+        operation.after(subject)
+        entry.setdefault("stopped_us", []).append(round(microseconds / max(1, done.count), 3))
+        entry["garbage"] = round(left[0] / max(1, done.count))
 
     def _record(self, result: dict, subject: Subject, done: Done, microseconds: float):
         entry = result["contenders"].setdefault(subject.contender.name, {"us": [], "asked": 0, "good": 0})

@@ -93,6 +93,8 @@ def _row(run: dict, result: dict) -> list[str]:
             cells.append(f"{found - 1:+.1%}" if result["plain"] else f"{found:.1f}x")
     garbage = [result["contenders"].get(name, {}).get("garbage") for name in _shown(run)]
     cells.append(" / ".join("-" if found is None else f"{found / 1024:.1f}" for found in garbage) if any(garbage) else "")
+    stopped = [result["contenders"].get(name, {}).get("stopped_us") for name in _shown(run)]
+    cells.append(" / ".join(duration(better_quarter(found)) if found else "-" for found in stopped) if any(stopped) else "")
     delays = [result["contenders"].get(name, {}).get("ping_ms") for name in _shown(run)]
     cells.append(" / ".join(f"{median(delay):.1f}" if delay else "-" for delay in delays))
     return cells
@@ -102,7 +104,7 @@ def markdown(run: dict) -> str:
     """The table for the README."""
     shown = _shown(run)
     columns = [run["columns"][name] for name in shown]
-    head = ["operation", *columns, "community / this", "this over no module", "garbage, KiB", "worst ping, ms"]
+    head = ["operation", *columns, "community / this", "this over no module", "garbage, KiB", "collector stopped", "worst ping, ms"]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for result in run["operations"].values():
         lines.append("| " + " | ".join(_row(run, result)) + " |")
@@ -112,7 +114,7 @@ def markdown(run: dict) -> str:
         times = ""
         if further.get(OURS) and further.get(COMMUNITY) and further[OURS] > 0:
             times = f"{further[COMMUNITY] / further[OURS]:.1f}x"
-        lines.append("| presence change, each further entity | " + " | ".join(cells) + f" | {times} |  |  |  |")
+        lines.append("| presence change, each further entity | " + " | ".join(cells) + f" | {times} |  |  |  |  |")
     return "\n".join(lines) + "\n\n" + notes(run) + "\n"
 
 
@@ -134,7 +136,9 @@ def notes(run: dict) -> str:
     lines.append(
         "Ratios and percentages compare what the best quarter of the rounds stayed under, as noise only ever adds. "
         "Garbage: what one operation leaves to the collector, which is more than half of the processor time "
-        f"({' / '.join(run['columns'][name] for name in _shown(run))})."
+        f"({' / '.join(run['columns'][name] for name in _shown(run))}). "
+        "Collector stopped: the processor time of an operation while nothing is collected, so of the code alone, which the best "
+        "quarter of the batches stayed under. It repeats within a few percent."
     )
     if twins:
         lines.append(
@@ -166,7 +170,7 @@ def notes(run: dict) -> str:
 def summary(run: dict) -> str:
     """The table for the terminal."""
     rows = [
-        ["operation", *(run["columns"][name] for name in _shown(run)), "community / this", "over none", "garbage, KiB", "worst ping, ms"],
+        ["operation", *(run["columns"][name] for name in _shown(run)), "community / this", "over none", "garbage, KiB", "collector stopped", "worst ping, ms"],
         *(_row(run, result) for result in run["operations"].values()),
     ]
     for name in _shown(run):
