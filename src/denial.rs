@@ -85,21 +85,25 @@ pub struct Denial {
 
 impl Denial {
     /// A refusal because a permission is missing: `auth/forbidden`.
+    #[cold]
     pub fn forbidden(rule: &'static str, text: impl Into<String>) -> Denial {
         Denial::new(ErrorType::Auth, Condition::Forbidden, rule, text)
     }
 
     /// A refusal because the stanza has the wrong shape: `modify/bad-request`.
+    #[cold]
     pub fn bad_request(rule: &'static str, text: impl Into<String>) -> Denial {
         Denial::new(ErrorType::Modify, Condition::BadRequest, rule, text)
     }
 
     /// A failure of the server that is not the sender's fault: `wait/internal-server-error`.
+    #[cold]
     pub fn failed(rule: &'static str, text: impl Into<String>) -> Denial {
         Denial::new(ErrorType::Wait, Condition::InternalServerError, rule, text)
     }
 
     /// Any other refusal.
+    #[cold]
     pub fn new(
         error_type: ErrorType,
         condition: Condition,

@@ -22,7 +22,7 @@ local nobody = {};
 -- Returns the session of a stanza, for the core to judge. The connection of a component whose host has been
 -- deactivated may still be open. It is nobody's.
 local function live(session)
-	if takes_text(session) then
+	if session.type == "component" and session.conn then
 		local host = hosts[session.host];
 		local component = host and host.modules and host.modules.component;
 		if not component or component.session ~= session then

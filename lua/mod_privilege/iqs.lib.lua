@@ -2,7 +2,6 @@
 
 local monotonic = require "util.time".monotonic;
 local jid_host = require "util.jid".host;
-local stanzas = module:require "stanzas";
 
 local sweep_interval = 1; -- seconds between two looks for requests that have waited too long
 
@@ -87,7 +86,7 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 		end
 		start_sweeping();
 		permit.stanza.attr.id = permit.id;
-		if not stanzas.is_writable(permit.stanza) or not accounts.post(permit, listener(event, permit)) then
+		if not accounts.post(permit, listener(event, permit)) then
 			if core:is_in_flight(permit) then -- else it was answered before it failed
 				verdicts.refuse(event, core:decline("iq", permit, "failed"));
 			end

@@ -5,17 +5,17 @@
 -- of its own, and nothing of ours waits by accident.
 
 local async = require "util.async";
-local new_cache = require "util.cache".new;
 
--- Seconds for which a positive answer is trusted. Lookups are expensive with every storage, and a deletion on this server
--- clears the entry.
+-- Seconds for which a positive answer is trusted at most. Lookups are expensive with every storage, and a deletion on this
+-- server clears the entry.
 local remember_for = 10;
-local most_remembered = 10000;
 
 -- `ask` is called with a username and a host; it returns whether there is such an account, and may wait or raise.
 -- `clock` returns seconds. `this_host` is the host where no other is named.
 return function (this_host, ask, clock, log)
-	local known = new_cache(most_remembered); -- account to the time until which it is taken to exist
+	-- The accounts that are taken to exist: a username on this host, a bare JID on another. All of them are forgotten together,
+	-- so there are no more than were used in so many seconds.
+	local known, known_since = {}, 0;
 	local lookups = {}; -- the lookups under way, by account
 	local runner; -- a runner that does not wait; another is made while it does
 	local has_failed = false;
@@ -79,22 +79,26 @@ return function (this_host, ask, clock, log)
 		end
 	end
 
+	-- Returns how an account is named in `known`. A username has no "@".
+	local function name_of(username, host)
+		return host == this_host and username or username.."@"..host;
+	end
+
 	-- Returns whether there is such an account, on this host unless another is given; nil where the provider cannot say,
 	-- or not at once. Never waits. An answer that takes time is remembered when it comes.
 	local function exists(username, host)
-		host = host or this_host;
-		local now = clock();
-		local account = username.."@"..host;
-		local until_when = known:get(account);
-		-- An entry from before the clock was set back is not trusted.
-		if until_when and until_when > now and until_when - now <= remember_for then
+		local age = clock() - known_since;
+		-- What is known from before the clock was set back is not trusted.
+		if age >= remember_for or age < 0 then
+			known, known_since = {}, clock();
+		end
+		local name = host and name_of(username, host) or username;
+		if known[name] then
 			return true;
 		end
-		local lookup = look_up(username, host);
+		local lookup = look_up(username, host or this_host);
 		local function remember(there)
-			if there then
-				known:set(account, clock() + remember_for);
-			end
+			known[name] = there or nil;
 		end
 		if lookup.is_done then
 			remember(lookup.there);
@@ -127,7 +131,7 @@ return function (this_host, ask, clock, log)
 	-- Handles the event of an account that is deleted or disabled.
 	local function forget(event)
 		local account = event.username.."@"..event.host;
-		known:set(account, nil);
+		known[name_of(event.username, event.host)] = nil;
 		local lookup = lookups[account];
 		if lookup then
 			lookup.is_outdated = true;

@@ -1,12 +1,12 @@
 -- Privileged messages (M1 to M8).
 
-local stanzas = module:require "stanzas";
-
 local xmlns_privilege = { ["urn:xmpp:privilege:2"] = true, ["urn:xmpp:privilege:1"] = true };
 
 -- Whether a message has a privileged wrapper. It is a cheap test, since everybody's messages to the host pass it.
 local function has_wrapper(stanza)
-	for _, tag in ipairs(stanza.tags) do
+	local tags = stanza.tags;
+	for i = 1, #tags do
+		local tag = tags[i];
 		if tag.name == "privilege" and xmlns_privilege[tag.attr.xmlns] then
 			return true;
 		end
@@ -15,6 +15,8 @@ local function has_wrapper(stanza)
 end
 
 return function (core, accounts, delivery, verdicts, relay)
+	local live, confirm, post, bounced = delivery.live, verdicts.confirm, accounts.post, accounts.bounced;
+
 	local function handle(event)
 		local stanza = event.stanza;
 		if not has_wrapper(stanza) then
@@ -22,14 +24,14 @@ return function (core, accounts, delivery, verdicts, relay)
 		elseif stanza.attr.type == "error" then
 			return true; -- an advertisement that came back, or something that is not answered (M6)
 		end
-		local permit, answered = verdicts.confirm("message", event, core:message(delivery.live(event.origin), stanza));
+		local permit, answered = confirm("message", event, core:message(live(event.origin), stanza));
 		if not permit then
 			return answered;
 		end
 		if permit.delay then
 			permit.stanza:add_direct_child(permit.delay);
 		end
-		if not stanzas.is_writable(permit.stanza) or not accounts.post(permit, accounts.bounced) then
+		if not post(permit, bounced) then
 			return verdicts.refuse(event, core:decline("message", permit, "failed"));
 		end
 		return true;

@@ -29,19 +29,21 @@ end
 
 -- Turns an element that was inside a foreign one into a stanza of its own. The server leaves out the namespace of
 -- stanzas, and expects others to. The element may have another namespace than that one (M4): then it loses it, and so
--- does its content as far as it merely inherited. A <forwarded/> in the namespace of forwarding did not inherit it.
+-- does its content as far as it merely inherited. A <forwarded/> in the namespace of forwarding did not inherit it. Returns
+-- whether anything in the element has children of its own.
 local function into_stanza(element)
 	local inherited = element.attr.xmlns;
 	local own = inherited == "urn:xmpp:forward:0" and "forwarded" or nil; -- the name that keeps that namespace
-	local current, queue, n = element, nil, 0;
+	local current, queue, n, is_nested = element, nil, 0, false;
 	repeat
 		current.attr.xmlns = nil;
 		local tags = current.tags;
 		for i = 1, #tags do
 			local child = tags[i];
-			local xmlns = child.attr.xmlns;
+			local xmlns, has_children = child.attr.xmlns, child.tags[1] ~= nil;
+			is_nested = is_nested or has_children;
 			if xmlns == "jabber:client" or xmlns == inherited and child.name ~= own then
-				if #child.tags == 0 then
+				if not has_children then
 					child.attr.xmlns = nil;
 				else
 					queue, n = queue or {}, n + 1;
@@ -55,6 +57,7 @@ local function into_stanza(element)
 			current = nil;
 		end
 	until not current;
+	return is_nested;
 end
 
 -- Returns the stanza as text, or nil where the server cannot write it. The server's own serialiser is
@@ -70,8 +73,12 @@ local certain_depth = 100;
 -- Returns whether an element at a depth, or anything in it, is deeper than that. So this recursion ends there too.
 local function is_deep(element, depth)
 	local tags = element.tags;
+	if depth >= certain_depth and tags[1] then
+		return true;
+	end
 	for i = 1, #tags do
-		if depth >= certain_depth or is_deep(tags[i], depth + 1) then
+		local child = tags[i];
+		if child.tags[1] and is_deep(child, depth + 1) then
 			return true;
 		end
 	end

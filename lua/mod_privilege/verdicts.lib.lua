@@ -4,6 +4,8 @@ local st = require "util.stanza";
 
 -- `relay` leads handlers of an earlier instance to the present one.
 return function (core, accounts, blocklists, relay)
+	local find, administers = accounts.find, accounts.administers;
+
 	-- Answers with a denial, and returns what the handler of the event is to return.
 	local function refuse(event, denial)
 		local origin, stanza = event.origin, event.stanza;
@@ -28,12 +30,14 @@ return function (core, accounts, blocklists, relay)
 	local function confirm(kind, event, permit, denial)
 		if not permit then
 			return nil, refuse(event, denial);
-		elseif not permit.username and not permit.unread_blocklist then
+		end
+		local username = permit.username;
+		if not username and not permit.unread_blocklist then
 			return permit;
-		elseif not permit.username then
+		elseif not username then
 			return judge_again(kind, event, permit);
 		end
-		local exists, has_waited = accounts.find(permit.username);
+		local exists, has_waited = find(username);
 		-- Where that took time, the module may have been reloaded. Then a privileged IQ is in flight in another core.
 		local present = has_waited and relay.core or core;
 		if has_waited and permit.id and not present:is_in_flight(permit) then
@@ -49,7 +53,7 @@ return function (core, accounts, blocklists, relay)
 			return nil, handle and handle(event);
 		elseif permit.unread_blocklist then
 			return judge_again(kind, event, permit);
-		elseif permit.unless_administrator_of and accounts.administers(permit.username, permit.unless_administrator_of) then
+		elseif permit.unless_administrator_of and administers(username, permit.unless_administrator_of) then
 			return nil, refuse(event, core:decline(kind, permit, "administrator"));
 		end
 		return permit;

@@ -4,9 +4,9 @@ use mlua::prelude::*;
 
 use super::host::{LuaHost, named_key};
 use super::keys::{Key, Keys};
-use super::raw::{self, Argument, Stack};
+use super::raw::{Answer, Argument, Stack, Table};
 use super::stanza::{LuaElement, Origin, each_pair, owned, string};
-use super::values::{self, Answer, Lossy, Natural, Text, denied};
+use super::values::{self, Lossy, Natural, Text};
 use crate::administration::Domain;
 use crate::decline::{Kind, Why};
 use crate::denial::Denial;
@@ -40,32 +40,36 @@ type Permitted<'s> = (Permit<LuaElement<'s>>, Option<String>);
 fn judged(
     lua: &Lua,
     this: &LuaHost,
-    (session, stanza): (&Argument, &Argument),
+    (session, stanza): (Argument, Argument),
     judge: impl for<'s> FnOnce(&Request<'_, LuaElement<'s>>) -> Result<Permitted<'s>, Denial>,
 ) -> LuaResult<Answer> {
-    let keys = &this.keys;
-    Stack::with(lua, keys, |stack| {
-        let stanza = LuaElement::stanza(stack.argument(stanza)?);
-        let origin = Origin::read(&*stack.argument(session)?, &stanza);
+    Stack::with(lua, &this.keys, |stack| {
+        let stanza = LuaElement::stanza(stack.argument(&stanza)?);
+        let origin = Origin::read(&*stack.argument(&session)?, &stanza);
         let judged = judge(&Request {
             sender: origin.sender(),
             stanza,
             normaliser: &this.server,
         });
         match judged {
-            Ok((permit, id)) => Ok((Some(permitted(lua, keys, &permit, id.as_deref())?), None)),
-            Err(denial) => denied(lua, keys, &denial),
+            Ok((permit, id)) => {
+                let table = permitted(stack, &permit, id.as_deref())?;
+                Ok(Answer::Yes(stack.hand_back(&table, session)?))
+            }
+            Err(denial) => {
+                let table = values::denial_on(stack, &denial)?;
+                Ok(Answer::No(stack.hand_back(&table, session)?))
+            }
         }
     })
 }
 
-/// Returns a permit as one table.
-fn permitted(
-    lua: &Lua,
-    keys: &Keys,
+/// Makes a permit one table.
+fn permitted<'s>(
+    stack: &'s Stack<'_>,
     permit: &Permit<LuaElement<'_>>,
     id: Option<&str>,
-) -> LuaResult<LuaTable> {
+) -> LuaResult<Table<'s>> {
     let texts = [
         (Key::Account, Some(&*permit.account)),
         (Key::To, permit.to.as_deref()),
@@ -78,16 +82,17 @@ fn permitted(
         (Key::Id, id),
     ];
     let stanza = permit.stanza.as_ref().and_then(LuaElement::place);
-    let table = raw::new_table(lua, keys, &texts, stanza.map(|stanza| (Key::Stanza, stanza)))?;
-    if let Some(delay) = permit.delay.as_ref().and_then(LuaElement::place) {
-        table.raw_set(&keys.delay, delay)?;
-    }
-    Ok(table)
+    let delay = permit.delay.as_ref().and_then(LuaElement::place);
+    let tables = [
+        stanza.map(|stanza| (Key::Stanza, stanza)),
+        delay.map(|delay| (Key::Delay, delay)),
+    ];
+    stack.new_table(&texts, tables)
 }
 
 /// `message(session, stanza)`: the permit of a privileged message; or nil and the denial.
 fn message(lua: &Lua, this: &LuaHost, (session, stanza): (Argument, Argument)) -> LuaResult<Answer> {
-    judged(lua, this, (&session, &stanza), |request| {
+    judged(lua, this, (session, stanza), |request| {
         Ok((message::judge(&this.host().matrix, request)?, None))
     })
 }
@@ -99,7 +104,7 @@ fn iq(
     this: &LuaHost,
     (session, stanza, Natural(now)): (Argument, Argument, Natural),
 ) -> LuaResult<Answer> {
-    judged(lua, this, (&session, &stanza), |request| {
+    judged(lua, this, (session, stanza), |request| {
         // Judging asks the server, so the host is borrowed for change only afterwards.
         let judged = iq::judge(&this.host().matrix, request);
         let permit = judged?;
@@ -110,7 +115,7 @@ fn iq(
 
 /// `roster(session, stanza)`: the permit of a roster request; or nil and the denial.
 fn roster(lua: &Lua, this: &LuaHost, (session, stanza): (Argument, Argument)) -> LuaResult<Answer> {
-    judged(lua, this, (&session, &stanza), |request| {
+    judged(lua, this, (session, stanza), |request| {
         Ok((roster::judge(&this.host().matrix, request)?, None))
     })
 }

@@ -5,6 +5,8 @@
 
 use mlua::prelude::*;
 
+use super::raw;
+
 macro_rules! keys {
     ($($field:ident $key:ident = $text:literal),* $(,)?) => {
         /// One kept string per key.
@@ -23,10 +25,15 @@ macro_rules! keys {
         }
 
         impl Keys {
+            /// The place behind the last key, where the function stands that makes tables.
+            pub(super) const FILLER: mlua::Integer = [$($text),*].len() as mlua::Integer + 1;
+
             pub(super) fn new(lua: &Lua) -> LuaResult<Keys> {
+                let list = lua.create_sequence_from([$($text),*])?;
+                list.raw_set(Keys::FILLER, raw::filler(lua)?)?;
                 Ok(Keys {
                     $($field: lua.create_string($text)?,)*
-                    list: lua.create_sequence_from([$($text),*])?,
+                    list,
                 })
             }
         }
@@ -66,7 +73,7 @@ keys! {
 }
 
 impl Keys {
-    /// All keys in one table, in order.
+    /// All keys in one table, in order, and the function that makes tables.
     pub(super) fn list(&self) -> &LuaTable {
         &self.list
     }

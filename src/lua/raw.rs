@@ -9,7 +9,7 @@
 //! - *A jump over Rust frames.* Lua leaves a function by a jump where it raises an error. None of the functions called here
 //!   raises: they move values on the stack, ask for a type or a length, read a string without converting it, look up a key
 //!   of a table without metamethods, or go on from a key that the table has. Lua allocates nothing meanwhile, and collects
-//!   nothing. [`new_table`] alone allocates, in a protected call.
+//!   nothing. [`Stack::new_table`] alone allocates, in a protected call.
 //! - *The size of the stack.* [`Stack::with`] makes room for all places and for the values that a function needs besides.
 //!   The functions that call back make room for what is called.
 //! - *Values that move or go.* A table is named by its place on the stack, never by a pointer. The bytes of a string are
@@ -23,7 +23,7 @@
 
 mod exchange;
 
-pub(super) use exchange::{Argument, new_table};
+pub(super) use exchange::{Answer, Argument, filler};
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -165,7 +165,7 @@ impl<'l> Stack<'l> {
             let field = match self.bytes() {
                 Some(bytes) => Field::Text(match known.iter().find(|known| known.as_bytes() == bytes) {
                     Some(known) => Cow::Borrowed(*known),
-                    None => Cow::Owned(String::from_utf8_lossy(bytes).into_owned()),
+                    None => Cow::Owned(text(bytes)),
                 }),
                 None if ffi::lua_type(self.state, -1) == ffi::LUA_TNIL => Field::Absent,
                 None => Field::Other,
@@ -181,6 +181,15 @@ impl Drop for Stack<'_> {
         // SAFETY: whatever was pushed since is above this.
         unsafe { ffi::lua_settop(self.state, self.base) };
     }
+}
+
+/// Returns bytes as text; those that are no UTF-8 become U+FFFD.
+fn text(bytes: &[u8]) -> String {
+    #[cold]
+    fn lossy(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+    str::from_utf8(bytes).map_or_else(|_| lossy(bytes), str::to_owned)
 }
 
 /// The value in the place of a string.
@@ -253,6 +262,20 @@ impl<'s> Place<'s> {
             let holds = self.stack.bytes() == Some(wanted.as_bytes());
             self.stack.pop(1);
             holds
+        }
+    }
+
+    /// Whether the metatable, if there is one, has anything under a key.
+    pub(super) fn metatable_has(&self, key: Key) -> bool {
+        let stack = self.stack;
+        // SAFETY: this is a table, and a metatable is one.
+        unsafe {
+            if ffi::lua_getmetatable(stack.state, self.index) == 0 {
+                return false;
+            }
+            let has = stack.push_field(ffi::lua_gettop(stack.state), key) != ffi::LUA_TNIL;
+            stack.pop(2);
+            has
         }
     }
 

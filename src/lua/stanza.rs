@@ -160,7 +160,7 @@ impl Origin {
             session_type,
             host: session.string(Key::Host).unwrap_or_default(),
             from: stanza.attribute("from").unwrap_or_default(),
-            acting: !matches!(session.field(Key::Acting, &[]), Field::Absent),
+            acting: session.metatable_has(Key::Acting),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use mlua::prelude::*;
 
 use super::keys::{Key, Keys};
-use super::raw;
+use super::raw::{Stack, Table};
 use super::stanza::owned;
 use crate::config::Value;
 use crate::denial::Denial;
@@ -130,16 +130,21 @@ pub(super) fn unknown(allowed: &str, found: &str) -> LuaError {
     LuaError::external(format!("expected {allowed}, got \"{found}\""))
 }
 
-/// Returns a denial as one table, which the server's `st.error_reply` takes as it is: `{ type =, condition =,
-/// text =, rule = }`. The rule is for the log.
-pub(super) fn denial(lua: &Lua, keys: &Keys, denial: &Denial) -> LuaResult<LuaTable> {
+/// Makes a denial one table, which the server's `st.error_reply` takes as it is: `{ type =, condition =, text =, rule = }`.
+/// The rule is for the log.
+pub(super) fn denial_on<'s>(stack: &'s Stack<'_>, denial: &Denial) -> LuaResult<Table<'s>> {
     let texts = [
         (Key::Type, Some(denial.error_type.as_str())),
         (Key::Condition, Some(denial.condition.as_str())),
         (Key::Text, Some(&*denial.text)),
         (Key::Rule, Some(denial.rule)),
     ];
-    raw::new_table(lua, keys, &texts, None)
+    stack.new_table(&texts, [None, None])
+}
+
+/// Returns a denial as one table; see [`denial_on`].
+pub(super) fn denial(lua: &Lua, keys: &Keys, denial: &Denial) -> LuaResult<LuaTable> {
+    Stack::with(lua, keys, |stack| denial_on(stack, denial)?.handle())
 }
 
 /// The answer to a question of the kind "may I?": a table, or nil and a denial.
