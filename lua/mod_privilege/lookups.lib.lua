@@ -88,7 +88,7 @@ return function (this_host, ask, clock, log)
 	-- or not at once. Never waits. An answer that takes time is remembered when it comes.
 	local function exists(username, host)
 		local age = clock() - known_since;
-		-- What is known from before the clock was set back is not trusted.
+		-- An answer from before the clock was set back is not trusted.
 		if age >= remember_for or age < 0 then
 			known, known_since = {}, clock();
 		end

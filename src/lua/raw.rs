@@ -22,8 +22,10 @@
 #![expect(unsafe_code, reason = "see above")]
 
 mod exchange;
+mod field;
 
 pub(super) use exchange::{Answer, Argument, filler};
+pub(super) use field::Field;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -165,7 +167,7 @@ impl<'l> Stack<'l> {
             let field = match self.bytes() {
                 Some(bytes) => Field::Text(match known.iter().find(|known| known.as_bytes() == bytes) {
                     Some(known) => Cow::Borrowed(*known),
-                    None => Cow::Owned(text(bytes)),
+                    None => Cow::Owned(field::text(bytes)),
                 }),
                 None if ffi::lua_type(self.state, -1) == ffi::LUA_TNIL => Field::Absent,
                 None => Field::Other,
@@ -180,35 +182,6 @@ impl Drop for Stack<'_> {
     fn drop(&mut self) {
         // SAFETY: whatever was pushed since is above this.
         unsafe { ffi::lua_settop(self.state, self.base) };
-    }
-}
-
-/// Returns bytes as text; those that are no UTF-8 become U+FFFD.
-fn text(bytes: &[u8]) -> String {
-    #[cold]
-    fn lossy(bytes: &[u8]) -> String {
-        String::from_utf8_lossy(bytes).into_owned()
-    }
-    str::from_utf8(bytes).map_or_else(|_| lossy(bytes), str::to_owned)
-}
-
-/// The value in the place of a string.
-pub(super) enum Field {
-    /// Nothing.
-    Absent,
-    /// A string. Bytes that are no UTF-8 become U+FFFD, which no address and no name of ours contains.
-    Text(Cow<'static, str>),
-    /// Something else.
-    Other,
-}
-
-impl Field {
-    /// The string, if it is one.
-    pub(super) fn found(self) -> Option<String> {
-        match self {
-            Field::Text(text) => Some(text.into_owned()),
-            Field::Absent | Field::Other => None,
-        }
     }
 }
 

@@ -46,7 +46,7 @@ impl Stack<'_> {
     }
 }
 
-/// What [`filler`] puts into a table.
+/// The content of a new table.
 struct Content<'c> {
     texts: &'c [(Key, Option<&'c str>)],
     /// The keys of the tables that the function gets as arguments.
@@ -116,7 +116,7 @@ impl<'l> Stack<'l> {
             }
             ffi::lua_pushlightuserdata(state, (&raw const content).cast_mut().cast());
             let is_made = ffi::lua_pcall(state, 4, 1, 0) == ffi::LUA_OK;
-            // What stands there otherwise is the message.
+            // If it failed, its message stands there.
             let made = self.take_table().filter(|_| is_made);
             made.ok_or_else(|| LuaError::MemoryError("no memory for an answer".to_owned()))
         }
