@@ -43,14 +43,13 @@ end
 
 -- Tells a presence to those who do not know it, and returns who that is.
 local function tell(core, occasion, stanza, among)
-	local viewers, ticket = core:viewers(occasion, "juliet", stanza, among);
-	if viewers then
-		assert.is_number(ticket);
-		core:shown(ticket, viewers);
-	else
-		assert.is_nil(ticket);
+	local news = core:viewers(occasion, "juliet", stanza, among);
+	if not news then
+		return nil;
 	end
-	return viewers;
+	assert.is_number(news.ticket);
+	core:shown(news);
+	return { table.unpack(news) };
 end
 
 describe("an advertisement", function ()
@@ -204,13 +203,15 @@ describe("a presence", function ()
 	it("that was not shown is not known", function ()
 		local core = granting();
 		local number = connect(core).number;
-		local viewers, ticket = core:viewers("account", "juliet", presence);
-		assert.same({ number }, viewers);
-		assert.same({ number }, (core:viewers("account", "juliet", presence)));
-		-- Unknown tickets and unknown viewers change nothing.
-		core:shown(ticket + 100, viewers);
-		core:shown(ticket, { number + 100 });
-		assert.same({ number }, (core:viewers("account", "juliet", presence)));
+		local news = core:viewers("account", "juliet", presence);
+		assert.same({ number }, { table.unpack(news) });
+		assert.same({ number }, { table.unpack(core:viewers("account", "juliet", presence)) });
+		-- Unknown tickets and unknown viewers change nothing, and neither does anything else in their place.
+		for _, wrong in ipairs({ { number, ticket = news.ticket + 100 }, { number + 100, ticket = news.ticket }, { number },
+			{ number, ticket = "1" }, { ticket = -1 }, { "text", {}, 2^40, ticket = 99 } }) do
+			core:shown(wrong);
+		end
+		assert.same({ number }, { table.unpack(core:viewers("account", "juliet", presence)) });
 	end);
 
 	it("is known to all hosts that share a memory, and to none that do not", function ()
@@ -287,9 +288,9 @@ describe("a presence", function ()
 		local core = granting();
 		connect(core);
 		for _, wrong in ipairs({ {}, { attr = 7 }, { attr = {} }, { attr = { from = 7 } }, { attr = { from = "" }, tags = 7, 7, true, print } }) do
-			local viewers, ticket = core:viewers("account", "juliet", wrong);
-			if viewers then
-				core:shown(ticket, viewers);
+			local news = core:viewers("account", "juliet", wrong);
+			if news then
+				core:shown(news);
 			end
 			core:unfounded("account", "juliet", account, { wrong, 7, "text" });
 		end

@@ -139,7 +139,7 @@ describe("a value of the wrong type", function ()
 		sees = { takes("occasion", "string", "account") };
 		viewers = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("stanza", "table", presence),
 			takes("among", "table", {}, "nil"), takes("contacts", "table", {}, "nil") };
-		shown = { takes("ticket", "number", 1), takes("viewers", "table", {}) };
+		shown = { takes("news", "table", {}) };
 		unfounded = { takes("occasion", "string", "account"), takes("username", "string", "juliet"), takes("jid", "string", account),
 			takes("present", "table", {}), takes("among", "table", {}, "nil") };
 		lost = { takes("username", "string", "juliet"), takes("contact", "string", "romeo@montague.lit"),
@@ -258,7 +258,6 @@ describe("a value of the wrong type", function ()
 		end
 		for _, wrong in ipairs({ -1, 2^32, "1", {}, true }) do
 			is_error("all_asked", function () return core:all_asked(wrong); end, "bad argument #2 to `LuaHost.all_asked`");
-			is_error("shown", function () return core:shown(1, { wrong }); end, "bad argument #3 to `LuaHost.shown`");
 			is_error("viewers", function () return core:viewers("account", "juliet", presence, { wrong }); end,
 				"bad argument #5 to `LuaHost.viewers`");
 			is_error("askers", function () return core:askers("juliet", "a@b", { 1, wrong }); end, "bad argument #4 to `LuaHost.askers`");

@@ -118,19 +118,17 @@ impl Viewers {
     /// there is nothing to do. The fingerprint is only taken where somebody may see the presence. `is_sent` returns
     /// whether the server itself sends the presence to an entity, as to a contact of the sender: then the entity knows it
     /// (P5).
-    pub fn tell<E>(
+    pub fn tell(
         &mut self,
         matrix: &PermissionMatrix,
         case: Case<'_>,
         among: Option<&[Number]>,
-        print: impl FnOnce() -> Result<Fingerprint, E>,
+        print: impl FnOnce() -> Fingerprint,
         is_sent: impl Fn(&str) -> bool,
-    ) -> Result<Option<Telling>, E> {
+    ) -> Option<Telling> {
         let mut seeing = self.seeing(matrix, case, among).peekable();
-        if seeing.peek().is_none() {
-            return Ok(None);
-        }
-        let print = print()?;
+        seeing.peek()?;
+        let print = print();
         let (mut news, mut informed) = (Vec::new(), Vec::new());
         for viewer in seeing {
             match viewer.memory.borrow().knowledge(print, viewer.host) {
@@ -141,7 +139,7 @@ impl Viewers {
             }
         }
         if news.is_empty() && informed.is_empty() {
-            return Ok(None);
+            return None;
         }
         self.last_ticket += 1;
         if self.under_way.len() >= MOST_UNDER_WAY {
@@ -152,10 +150,10 @@ impl Viewers {
             print,
             informed,
         });
-        Ok(Some(Telling {
+        Some(Telling {
             viewers: news,
             ticket: self.last_ticket,
-        }))
+        })
     }
 
     /// These viewers have been told the presence of the ticket.

@@ -99,22 +99,24 @@ return function (core, by_address, by_number)
 		end
 	end
 
-	-- Sends a presence to some connections, given by number. It is written once for all.
+	-- Sends a presence to some connections, given by number. It is written once for all: by the core, which gives a list of
+	-- numbers with its text as the fields `head` and `tail`, or here.
 	local function broadcast(numbers, stanza)
-		local head, tail, is_unwritable;
-		for _, number in ipairs(numbers) do
-			local connection = by_number[number];
-			if not connection then -- luacheck: ignore 542
+		local head, tail, is_unwritable = numbers.head, numbers.tail, false;
+		for i = 1, #numbers do
+			local connection = by_number[numbers[i]];
+			local session = connection and connection.session;
+			if not session then -- luacheck: ignore 542
 				-- It has ended since it was chosen.
-			elseif takes_text(connection.session) then
+			elseif session.type == "component" and session.conn then
 				if not head and not is_unwritable then
 					head, tail = halves(stanza);
 					is_unwritable = not head;
 				end
 				if head then
-					connection.session.send(head..connection.written_address..tail);
+					session.send(head..connection.written_address..tail);
 				end
-			elseif connection.session.send then
+			elseif session.send then
 				send_copy(connection, stanza);
 			end
 		end

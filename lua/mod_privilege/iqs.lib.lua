@@ -34,7 +34,8 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 	local function routed_answer(event)
 		local stanza, origin = event.stanza, event.origin;
 		local id, from, to = stanza.attr.id, stanza.attr.from, stanza.attr.to;
-		if not is_answer(stanza) or not id or id:sub(1, prefix_length) ~= id_prefix then
+		-- Everybody's answers pass here, and most ids are short.
+		if not id or #id <= prefix_length or id:sub(1, prefix_length) ~= id_prefix or not is_answer(stanza) then
 			return;
 		elseif origin.type == "component" and jid_host(from) ~= origin.host then
 			return true; -- validate_from_addresses is off, so the component may say that it is anybody

@@ -5,10 +5,16 @@
 
 local st = require "util.stanza";
 local jid_split = require "util.jid".split;
-local jid_bare = require "util.jid".bare;
 local new_other_subscribers = module:require "other_subscribers";
 
-local host_session = prosody.hosts[module.host];
+local host_session, bare_sessions = prosody.hosts[module.host], prosody.bare_sessions;
+
+-- Returns an address without its resource. The server has normalised it. Everybody's presence passes here, and the
+-- server's own function splits the address into all its parts.
+local function bare(address)
+	local slash = address:find("/", 1, true);
+	return slash and address:sub(1, slash - 1) or address;
+end
 
 -- `native` says which subscriptions let an account see a contact, and a contact an account.
 return function (core, native, accounts, delivery, blocklists, id_prefix)
@@ -28,10 +34,10 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 				blocklists.ensure(node);
 			end
 		end
-		local viewers, ticket = core:viewers(occasion, username, stanza, among, contacts);
-		if viewers and (not is_subscribed or is_subscribed(username, jid_bare(stanza.attr.from))) then
-			delivery.broadcast(viewers, stanza);
-			core:shown(ticket, viewers);
+		local news = core:viewers(occasion, username, stanza, among, contacts);
+		if news and (not is_subscribed or is_subscribed(username, bare(stanza.attr.from))) then
+			delivery.broadcast(news, stanza);
+			core:shown(news);
 		end
 	end
 
@@ -60,6 +66,9 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 
 	local other_subscribers = new_other_subscribers(native, accounts, blocklists, is_subscribed);
 
+	-- The sender of the presence that came last. The same one often comes to many accounts.
+	local last_sender, last_contact;
+
 	local function on_presence(event)
 		local stanza = event.stanza;
 		local kind = stanza.attr.type;
@@ -78,11 +87,15 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 		elseif catch_up.take_answer(stanza) then
 			return true;
 		elseif sees_contacts then
-			local username = jid_split(to);
-			if not host_session.sessions[username] then
-				show("contact", username, stanza, nil, event.origin.roster, is_subscribed);
-			elseif is_subscribed(username, jid_bare(stanza.attr.from)) then
-				show("contact", username, stanza, nil, event.origin.roster);
+			local user, from = bare_sessions[to] or bare_sessions[bare(to)], stanza.attr.from;
+			if not user or not user.roster then
+				show("contact", jid_split(to), stanza, nil, event.origin.roster, is_subscribed);
+				return;
+			elseif from ~= last_sender then
+				last_sender, last_contact = from, bare(from);
+			end
+			if sees_presence_of(user.roster[last_contact]) then
+				show("contact", jid_split(to), stanza, nil, event.origin.roster);
 			end
 		end
 	end

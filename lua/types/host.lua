@@ -125,14 +125,14 @@
 ---@field services fun(self, username: string): privilege.Service[]
 ---Returns whether anybody who is connected may see presence on this occasion (P1, P3).
 ---@field sees fun(self, occasion: privilege.Occasion): boolean
----Returns those who may see a presence and do not know it, and a ticket for `shown`. The list may be empty: then
+---Returns the news for those who may see a presence and do not know it. The list may be empty: then
 ---nobody is to be told, and `shown` is to be called all the same. Returns nil where there is nothing to do. `among`
 ---leaves out others. Whether the account is subscribed to the contact is for the caller to find out (P1, P3 to P5,
 ---C7). `contacts` is the roster of the sender, if the server has it: the server itself sends the presence to some of
 ---its contacts, and those are not told a second time (P5).
----@field viewers fun(self, occasion: privilege.Occasion, username: string, stanza: table, among?: integer[], contacts?: table): integer[]?, integer?
----Takes in that these have been told the presence of the ticket. Does nothing for an unknown ticket (P4).
----@field shown fun(self, ticket: integer, viewers: integer[])
+---@field viewers fun(self, occasion: privilege.Occasion, username: string, stanza: table, among?: integer[], contacts?: table): privilege.News?
+---Takes in that those in the list have been told the presence. Does nothing for an unknown ticket (P4).
+---@field shown fun(self, news: privilege.News)
 ---Returns those who believe an account, or a contact of it, available for no reason that holds today, and who have
 ---to be told that it is not; nil for nobody. That they are told is noted. `present` are the presence stanzas that
 ---it has; `among` leaves out others (P4, P8).
@@ -242,6 +242,13 @@
 ---@field blocked integer[]? The viewers whose entity is blocked now.
 ---@field unblocked integer[]? The viewers whose entity is blocked no more.
 ---@field outbox privilege.Outgoing[]? The errors for requests in flight.
+
+---A presence that is news: a list of the numbers of those who have to be told.
+---@class privilege.News
+---@field [integer] integer
+---@field ticket integer For `shown`.
+---@field head string? The presence as text up to the value of `to`. It may be missing; then the server can write it, or nobody.
+---@field tail string? The text after that value.
 
 ---A service that may act for an account.
 ---@class privilege.Service

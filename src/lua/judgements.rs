@@ -4,7 +4,7 @@ use mlua::prelude::*;
 
 use super::host::{LuaHost, named_key};
 use super::keys::{Key, Keys};
-use super::raw::{Answer, Argument, Stack, Table};
+use super::raw::{Answer, Argument, Content, Stack, Table};
 use super::stanza::{LuaElement, Origin, each_pair, owned, string};
 use super::values::{self, Lossy, Natural, Text};
 use crate::administration::Domain;
@@ -87,7 +87,11 @@ fn permitted<'s>(
         stanza.map(|stanza| (Key::Stanza, stanza)),
         delay.map(|delay| (Key::Delay, delay)),
     ];
-    stack.new_table(&texts, tables)
+    stack.new_table(&Content {
+        texts: &texts,
+        tables,
+        ..Content::default()
+    })
 }
 
 /// `message(session, stanza)`: the permit of a privileged message; or nil and the denial.

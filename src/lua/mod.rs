@@ -9,6 +9,7 @@ mod blocklists;
 mod host;
 mod judgements;
 mod keys;
+mod presence_stanza;
 mod presences;
 mod raw;
 mod rosters;

@@ -6,14 +6,15 @@ use std::rc::Rc;
 use mlua::prelude::*;
 
 use super::host::LuaHost;
-use super::keys::Keys;
+use super::keys::{Key, Keys};
+use super::presence_stanza;
+use super::raw::{Argument, Content, Returned, Stack};
 use super::rosters::{is_told_presence, subscribed_to};
-use super::stanza::{owned, string};
-use super::values::{Flag, Natural, Text, Viewer, Viewers, listed};
-use crate::fingerprint::{Fingerprint, Fingerprinter, Sender};
+use super::stanza::string;
+use super::values::{Flag, Text, Viewer, Viewers, listed};
+use crate::fingerprint::Sender;
 use crate::host::Host;
 use crate::memory::Memory;
-use crate::ns;
 use crate::presence::Occasion;
 use crate::viewers::{Case, Number, SharedMemory};
 
@@ -48,13 +49,7 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
         Ok(host.entities.most_presence(&host.matrix).includes(occasion))
     });
     methods.add_method("viewers", viewers);
-    methods.add_method(
-        "shown",
-        |_, this, (Natural(ticket), Viewers(told)): (Natural, Viewers)| {
-            this.host_mut().viewers.shown(ticket, &told);
-            Ok(())
-        },
-    );
+    methods.add_method("shown", shown);
     methods.add_method("unfounded", unfounded);
     methods.add_method("lost", lost);
     methods.add_method("confirm", confirm);
@@ -77,44 +72,73 @@ pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
     );
 }
 
-/// `viewers(occasion, username, stanza, among)`: those who may see a presence and do not know it, and
-/// a ticket for `shown`; nil where there is nothing to do. The presence is an "account"'s broadcast, or
-/// has come to the account from a "contact"; whether the account is subscribed to that contact is for the
+/// `viewers(occasion, username, stanza, among, contacts)`: the news for those who may see a presence and do not know it:
+/// the list of their numbers, and in the same table `ticket`, for `shown`, `head` and `tail`, the presence as text before
+/// and after the address of each, if it can be written here; nil where there is nothing to do. The presence is an "account"'s
+/// broadcast, or has come to the account from a "contact"; whether the account is subscribed to that contact is for the
 /// caller to find out (P1, P3 to P5, C7). `among` may be a list of viewers to choose from. `contacts` is
 /// the roster of the sender, if the server has it: the server itself sends the presence to those of its contacts that may
 /// see it (P5).
 fn viewers(
-    _: &Lua,
+    lua: &Lua,
     this: &LuaHost,
     (occasion, username, stanza, among, contacts): (
         Occasion,
         Text,
-        LuaTable,
+        Argument,
         Option<Viewers>,
         Option<LuaTable>,
     ),
-) -> LuaResult<(Option<Vec<Number>>, Option<u64>)> {
+) -> LuaResult<Option<Returned>> {
     let keys = &this.keys;
-    let from: Option<LuaTable> = stanza.raw_get(&keys.attr).ok();
-    let from = from
-        .and_then(|attr| string(&attr, &keys.from))
-        .unwrap_or_default();
-    let case = Case {
-        occasion,
-        username: &username,
-        from: &from,
-    };
-    let among = among.as_ref().map(|Viewers(some)| some.as_slice());
-    let Host { matrix, viewers, .. } = &mut *this.host_mut();
-    let print = || fingerprint(&stanza, keys);
-    let is_sent = |entity: &str| {
-        contacts
-            .as_ref()
-            .is_some_and(|contacts| is_told_presence(contacts, entity, keys))
-    };
-    Ok(match viewers.tell(matrix, case, among, print, is_sent)? {
-        None => (None, None),
-        Some(telling) => (Some(telling.viewers), Some(telling.ticket)),
+    Stack::with(lua, keys, |stack| {
+        let presence = stack.argument(&stanza)?;
+        let from = presence_stanza::from(&presence);
+        let case = Case {
+            occasion,
+            username: &username,
+            from: &from,
+        };
+        let among = among.as_ref().map(|Viewers(some)| some.as_slice());
+        let print = || presence_stanza::fingerprint(&presence, &from);
+        let is_sent = |entity: &str| {
+            contacts
+                .as_ref()
+                .is_some_and(|contacts| is_told_presence(contacts, entity, keys))
+        };
+        let told = {
+            let Host { matrix, viewers, .. } = &mut *this.host_mut();
+            viewers.tell(matrix, case, among, print, is_sent)
+        };
+        let Some(telling) = told else {
+            return Ok(None);
+        };
+        let is_news = !telling.viewers.is_empty();
+        let halves = is_news.then(|| presence_stanza::halves(&presence)).flatten();
+        let (head, tail) = halves.as_ref().map(|(head, tail)| (&**head, &**tail)).unzip();
+        let news = stack.new_table(&Content {
+            texts: &[(Key::Head, head), (Key::Tail, tail)],
+            number: Some((Key::Ticket, telling.ticket.cast_signed())),
+            list: &telling.viewers,
+            ..Content::default()
+        })?;
+        drop(presence);
+        stack.hand_back(&news, stanza).map(Some)
+    })
+}
+
+/// `shown(news)`: those in the list have been told this; see [`viewers`] (P4).
+fn shown(lua: &Lua, this: &LuaHost, news: Argument) -> LuaResult<()> {
+    Stack::with(lua, &this.keys, |stack| {
+        let news = stack.argument(&news)?;
+        let numbers = (1..=news.len()).filter_map(|index| news.item_number(index));
+        let told: Vec<Number> = numbers
+            .filter_map(|number| Number::try_from(number).ok())
+            .collect();
+        if let Some(ticket) = news.number(Key::Ticket) {
+            this.host_mut().viewers.shown(ticket, &told);
+        }
+        Ok(())
     })
 }
 
@@ -216,76 +240,4 @@ fn senders(list: &LuaTable, keys: &Keys) -> Vec<Sender> {
         .filter_map(|attr| string(&attr, &keys.from))
         .map(|from| Sender::new(&from))
         .collect()
-}
-
-/// A step on the way through a stanza.
-enum Step {
-    Enter(LuaTable, Rc<str>),
-    Text(LuaString),
-    Leave,
-}
-
-/// The fingerprint of a presence. Ignores `to`, `id`, and stamps of delayed delivery,
-/// which change while the presence does not (P4).
-///
-/// Goes through the whole stanza, however deep, without recursion.
-fn fingerprint(presence: &LuaTable, keys: &Keys) -> LuaResult<Fingerprint> {
-    let attr: Option<LuaTable> = presence.raw_get(&keys.attr).ok();
-    let attribute = |key| attr.as_ref().and_then(|attr| string(attr, key));
-    let from = attribute(&keys.from).unwrap_or_default();
-    let mut print = Fingerprinter::new(&from, attribute(&keys.r#type).as_deref());
-    let mut steps = Vec::new();
-    push_content(presence, &Rc::from(ns::CLIENT), &mut steps);
-    // Only stamps of the presence itself are passed over, not what looks like one deeper inside.
-    steps.retain(|step| !matches!(step, Step::Enter(table, _) if is_delay(table, keys)));
-    while let Some(step) = steps.pop() {
-        match step {
-            Step::Text(text) => print.text(&owned(&text)),
-            Step::Leave => print.close(),
-            Step::Enter(element, inherited) => {
-                let (namespace, mut attributes) = attributes(&element, &inherited, keys);
-                let name = string(&element, &keys.name).unwrap_or_default();
-                print.open(&name, &namespace, &mut attributes);
-                steps.push(Step::Leave);
-                push_content(&element, &namespace, &mut steps);
-            }
-        }
-    }
-    Ok(print.finish())
-}
-
-/// Puts what is inside an element on the stack, so that its first child comes off first.
-fn push_content(element: &LuaTable, namespace: &Rc<str>, steps: &mut Vec<Step>) {
-    for index in (1..=element.raw_len()).rev() {
-        match element.raw_get(index) {
-            Ok(LuaValue::Table(child)) => steps.push(Step::Enter(child, Rc::clone(namespace))),
-            Ok(LuaValue::String(text)) => steps.push(Step::Text(text)),
-            _ => {}
-        }
-    }
-}
-
-fn is_delay(element: &LuaTable, keys: &Keys) -> bool {
-    let attr: Option<LuaTable> = element.raw_get(&keys.attr).ok();
-    let namespace = attr.and_then(|attr| string(&attr, &keys.xmlns));
-    namespace.is_some_and(|namespace| namespace == ns::DELAY || namespace == ns::DELAY_LEGACY)
-}
-
-/// The namespace of an element and its other attributes.
-fn attributes(element: &LuaTable, inherited: &Rc<str>, keys: &Keys) -> (Rc<str>, Vec<(String, String)>) {
-    let (mut namespace, mut list) = (Rc::clone(inherited), Vec::new());
-    if let Ok(LuaValue::Table(attr)) = element.raw_get(&keys.attr) {
-        // The closure never fails, and neither does reading a table.
-        let _ = attr.for_each(|name: LuaValue, value: LuaValue| {
-            if let (LuaValue::String(name), LuaValue::String(value)) = (name, value) {
-                if name == keys.xmlns {
-                    namespace = Rc::from(owned(&value));
-                } else {
-                    list.push((owned(&name), owned(&value)));
-                }
-            }
-            Ok(())
-        });
-    }
-    (namespace, list)
 }

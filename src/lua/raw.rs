@@ -23,9 +23,11 @@
 
 mod exchange;
 mod field;
+mod walk;
 
-pub(super) use exchange::{Answer, Argument, filler};
+pub(super) use exchange::{Answer, Argument, Content, Returned, filler};
 pub(super) use field::Field;
+pub(super) use walk::Part;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -158,6 +160,19 @@ impl<'l> Stack<'l> {
         }
     }
 
+    /// Pops a value that is to be a whole number, and not negative.
+    ///
+    /// # Safety
+    /// A value has been pushed.
+    unsafe fn pop_number(&self) -> Option<u64> {
+        unsafe {
+            let is_number = ffi::lua_type(self.state, -1) == ffi::LUA_TNUMBER;
+            let number = ffi::lua_tointeger(self.state, -1);
+            self.pop(1);
+            u64::try_from(number).ok().filter(|_| is_number)
+        }
+    }
+
     /// Pops a value that is to be a string.
     ///
     /// # Safety
@@ -167,7 +182,7 @@ impl<'l> Stack<'l> {
             let field = match self.bytes() {
                 Some(bytes) => Field::Text(match known.iter().find(|known| known.as_bytes() == bytes) {
                     Some(known) => Cow::Borrowed(*known),
-                    None => Cow::Owned(field::text(bytes)),
+                    None => Cow::Owned(field::lossy(bytes).into_owned()),
                 }),
                 None if ffi::lua_type(self.state, -1) == ffi::LUA_TNIL => Field::Absent,
                 None => Field::Other,
@@ -267,6 +282,25 @@ impl<'s> Place<'s> {
     pub(super) fn len(&self) -> usize {
         // SAFETY: this is a table.
         unsafe { ffi::lua_rawlen(self.stack.state, self.index) }
+    }
+
+    /// The number with this index, from 1; `None` for anything else.
+    pub(super) fn item_number(&self, index: usize) -> Option<u64> {
+        let index = ffi::lua_Integer::try_from(index).ok()?;
+        // SAFETY: this is a table.
+        unsafe {
+            ffi::lua_rawgeti(self.stack.state, self.index, index);
+            self.stack.pop_number()
+        }
+    }
+
+    /// The number under a key; `None` for anything else.
+    pub(super) fn number(&self, key: Key) -> Option<u64> {
+        // SAFETY: this is a table.
+        unsafe {
+            self.stack.push_field(self.index, key);
+            self.stack.pop_number()
+        }
     }
 
     /// The table with this index, from 1; `None` for anything else.

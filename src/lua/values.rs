@@ -5,7 +5,7 @@ use std::ops::Deref;
 use mlua::prelude::*;
 
 use super::keys::{Key, Keys};
-use super::raw::{Stack, Table};
+use super::raw::{Content, Stack, Table};
 use super::stanza::owned;
 use crate::config::Value;
 use crate::denial::Denial;
@@ -139,7 +139,10 @@ pub(super) fn denial_on<'s>(stack: &'s Stack<'_>, denial: &Denial) -> LuaResult<
         (Key::Text, Some(&*denial.text)),
         (Key::Rule, Some(denial.rule)),
     ];
-    stack.new_table(&texts, [None, None])
+    stack.new_table(&Content {
+        texts: &texts,
+        ..Content::default()
+    })
 }
 
 /// Returns a denial as one table; see [`denial_on`].

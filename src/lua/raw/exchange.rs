@@ -47,11 +47,31 @@ impl Stack<'_> {
 }
 
 /// The content of a new table.
-struct Content<'c> {
-    texts: &'c [(Key, Option<&'c str>)],
-    /// The keys of the tables that the function gets as arguments.
-    tables: [Option<Key>; 2],
-    size: c_int,
+#[derive(Default)]
+pub(in super::super) struct Content<'c> {
+    /// Strings, by key. `None` is left out.
+    pub(in super::super) texts: &'c [(Key, Option<&'c str>)],
+    /// Tables that have a place, by key.
+    pub(in super::super) tables: [Option<(Key, &'c Place<'c>)>; 2],
+    /// A number, and its key.
+    pub(in super::super) number: Option<(Key, ffi::lua_Integer)>,
+    /// A list of numbers.
+    pub(in super::super) list: &'c [u32],
+}
+
+impl Content<'_> {
+    /// How many fields have a key.
+    fn fields(&self) -> usize {
+        let texts = self.texts.iter().filter(|(_, text)| text.is_some()).count();
+        texts + self.tables.iter().flatten().count() + usize::from(self.number.is_some())
+    }
+}
+
+/// What [`fill`] is given.
+struct Order<'c> {
+    content: &'c Content<'c>,
+    /// How many values the table has room for: those of the list, and those with a key.
+    room: (c_int, c_int),
 }
 
 /// The function that makes the tables of [`Stack::new_table`]. It is kept, since to make a function may fail.
@@ -60,7 +80,7 @@ pub(in super::super) fn filler(lua: &Lua) -> LuaResult<LuaFunction> {
     unsafe { lua.create_c_function(fill) }
 }
 
-/// Called with the list of the keys, two tables or nil, and a [`Content`]. Returns the new table.
+/// Called with the list of the keys, two tables or nil, and an [`Order`]. Returns the new table.
 ///
 /// # Safety
 /// It has to be called with these values, in a protected call.
@@ -68,8 +88,8 @@ unsafe extern "C-unwind" fn fill(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: the caller waits, so the content is there. A function has room for twenty values. What is called may raise where
     // memory ends. Then Lua jumps out of here, and nothing here needs to be dropped.
     unsafe {
-        let content: &Content<'_> = &*ffi::lua_touserdata(state, 4).cast();
-        ffi::lua_createtable(state, 0, content.size);
+        let Order { content, room } = &*ffi::lua_touserdata(state, 4).cast::<Order<'_>>();
+        ffi::lua_createtable(state, room.0, room.1);
         for (key, text) in content.texts {
             if let Some(text) = text {
                 ffi::lua_rawgeti(state, 1, key.number());
@@ -78,43 +98,47 @@ unsafe extern "C-unwind" fn fill(state: *mut ffi::lua_State) -> c_int {
             }
         }
         for (index, key) in (2..).zip(content.tables) {
-            if let Some(key) = key {
+            if let Some((key, _)) = key {
                 ffi::lua_rawgeti(state, 1, key.number());
                 ffi::lua_pushvalue(state, index);
                 ffi::lua_rawset(state, 5);
             }
         }
+        if let Some((key, number)) = content.number {
+            ffi::lua_rawgeti(state, 1, key.number());
+            ffi::lua_pushinteger(state, number);
+            ffi::lua_rawset(state, 5);
+        }
+        for (index, number) in (1..).zip(content.list) {
+            ffi::lua_pushinteger(state, (*number).into());
+            ffi::lua_rawseti(state, 5, index);
+        }
     }
     1
 }
 
-impl<'l> Stack<'l> {
-    /// Makes a table with these strings, and with tables that have a place.
+impl Stack<'_> {
+    /// Makes a table with this content.
     ///
     /// A field that mlua sets by itself takes a protected call, and so does each string. Here one does for all.
-    pub(in super::super) fn new_table<'s>(
-        &'s self,
-        texts: &[(Key, Option<&str>)],
-        tables: [Option<(Key, &Place<'_>)>; 2],
-    ) -> LuaResult<Table<'s>> {
-        let strings = texts.iter().filter(|(_, text)| text.is_some()).count();
-        let content = Content {
-            texts,
-            tables: tables.map(|table| table.map(|(key, _)| key)),
-            size: c_int::try_from(strings + tables.iter().flatten().count()).map_err(LuaError::external)?,
+    pub(in super::super) fn new_table(&self, content: &Content<'_>) -> LuaResult<Table<'_>> {
+        let room = |size: usize| c_int::try_from(size).map_err(LuaError::external);
+        let order = Order {
+            content,
+            room: (room(content.list.len())?, room(content.fields())?),
         };
         let state = self.state;
-        // SAFETY: there is room for six values. The content lives until the call has returned.
+        // SAFETY: there is room for six values. The order lives until the call has returned.
         unsafe {
             ffi::lua_rawgeti(state, self.base + 1, Keys::FILLER);
             ffi::lua_pushvalue(state, self.base + 1);
-            for table in tables {
+            for table in &content.tables {
                 match table {
                     Some((_, place)) => ffi::lua_pushvalue(state, place.index),
                     None => ffi::lua_pushnil(state),
                 }
             }
-            ffi::lua_pushlightuserdata(state, (&raw const content).cast_mut().cast());
+            ffi::lua_pushlightuserdata(state, (&raw const order).cast_mut().cast());
             let is_made = ffi::lua_pcall(state, 4, 1, 0) == ffi::LUA_OK;
             // If it failed, its message stands there.
             let made = self.take_table().filter(|_| is_made);
@@ -154,21 +178,37 @@ impl IntoLuaMulti for Answer {
     }
 
     unsafe fn push_into_stack_multi(self, raw: &RawLua) -> LuaResult<c_int> {
-        let (count, Returned { index }) = match self {
-            Answer::Yes(returned) => (1, returned),
-            Answer::No(returned) => (2, returned),
-        };
         let state = raw.state();
-        // SAFETY: an index below the top is one of a value, and there is room for two.
+        // SAFETY: there is room for two values.
         unsafe {
-            if ffi::lua_gettop(state) < index || ffi::lua_checkstack(state, 2) == 0 {
+            if ffi::lua_checkstack(state, 2) == 0 {
                 return Err(LuaError::StackError);
             }
-            if count == 2 {
-                ffi::lua_pushnil(state);
+            match self {
+                Answer::Yes(returned) => returned.push_into_stack(raw).map(|()| 1),
+                Answer::No(returned) => {
+                    ffi::lua_pushnil(state);
+                    returned.push_into_stack(raw).map(|()| 2)
+                }
             }
-            ffi::lua_pushvalue(state, index);
         }
-        Ok(count)
+    }
+}
+
+impl IntoLua for Returned {
+    fn into_lua(self, _: &Lua) -> LuaResult<LuaValue> {
+        Err(LuaError::StackError) // it has no meaning outside of its call
+    }
+
+    unsafe fn push_into_stack(self, raw: &RawLua) -> LuaResult<()> {
+        let state = raw.state();
+        // SAFETY: an index up to the top is that of a value. The caller has made room.
+        unsafe {
+            if ffi::lua_gettop(state) < self.index {
+                return Err(LuaError::StackError);
+            }
+            ffi::lua_pushvalue(state, self.index);
+        }
+        Ok(())
     }
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 /// Returns bytes as text; those that are no UTF-8 become U+FFFD.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     #[cold]
-    fn lossy(bytes: &[u8]) -> String {
-        String::from_utf8_lossy(bytes).into_owned()
+    fn replaced(bytes: &[u8]) -> Cow<'_, str> {
+        String::from_utf8_lossy(bytes)
     }
-    str::from_utf8(bytes).map_or_else(|_| lossy(bytes), str::to_owned)
+    str::from_utf8(bytes).map_or_else(|_| replaced(bytes), Cow::Borrowed)
 }
 
 /// The value in the place of a string.
