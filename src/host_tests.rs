@@ -248,8 +248,7 @@ fn knows(host: &mut Host, account: &str) -> bool {
         username: account.split('@').next().unwrap(),
         from: &from,
     };
-    let print =
-        || crate::fingerprint::Fingerprinter::new(&from, None).finish();
+    let print = || crate::fingerprint::Fingerprinter::new(&from, None).finish();
     let telling = viewers.tell(matrix, case, None, print, |_| false);
     telling.is_none_or(|telling| {
         viewers.shown(telling.ticket, &telling.viewers);

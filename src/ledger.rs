@@ -28,6 +28,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether the entity is a component.
+    pub fn is_of_component(&self) -> bool {
+        !self.entity.contains('@')
+    }
+
     /// Whether an answer from this address is one to this request. The account's own server answers
     /// in the name of the account, or without any.
     fn is_answered_by(&self, from: Option<&str>) -> bool {

@@ -112,9 +112,7 @@ fn p5_what_the_server_sends_to_an_entity_as_a_contact_is_known_and_not_told() {
     let juliet = case(Occasion::Account, "juliet", "juliet@capulet.lit/x");
     let print = || Fingerprinter::new(juliet.from, None).finish();
     let is_contact = |entity: &str| entity == "contact.lit";
-    let telling = viewers
-        .tell(&matrix, juliet, None, print, is_contact)
-        .unwrap();
+    let telling = viewers.tell(&matrix, juliet, None, print, is_contact).unwrap();
     assert_eq!(telling.viewers, [other]);
     viewers.shown(telling.ticket, &telling.viewers);
     assert_eq!(told(&mut viewers, &matrix, juliet), []);

@@ -113,7 +113,7 @@ local function administers(username, domain)
 	if domain == "*" then
 		return administers_any(username, jid);
 	end
-	return administers_host(username, jid, host) or administers_host(username, jid, domain);
+	return administers_host(username, jid, host) or domain ~= host and administers_host(username, jid, domain);
 end
 
 -- Returns the role that an account acts with for an entity: its own, but a member's where its own is an administrative

@@ -22,9 +22,13 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 
 	-- Handles an IQ of type result or error under our prefix. One that is late or forged ends here.
 	local function take_answer(answer, account)
-		local frame = core:answer(answer.attr.id, answer.attr.from, account);
+		local frame = core:answer(answer.attr.id, answer.attr.from, account, answer);
+		if not frame then
+			return;
+		elseif frame.text then
+			delivery.deliver(frame.to, frame.text);
 		-- How deeply the answer is nested is the service's choice (Q7).
-		if frame and not delivery.deliver_wrapped(frame, answer) then
+		elseif not delivery.deliver_wrapped(frame, answer) then
 			delivery.deliver(frame.to, core:unrelayable(frame));
 		end
 	end
@@ -65,14 +69,13 @@ return function (core, accounts, delivery, verdicts, id_prefix, relay)
 
 	-- Returns a function that takes what a service sends back at once.
 	local function listener(event, permit)
-		local account, entity_address = permit.account, event.stanza.attr.from;
 		return function (reply)
 			if reply.name == "iq" and is_answer(reply) and reply.attr.id and relay.answer then
-				relay.answer(reply, account);
+				relay.answer(reply, permit.account);
 			elseif reply.name == "message" and reply.attr.type ~= "error" then
 				-- A service may send something ahead of its answer, such as messages out of an archive. Without one of them
 				-- the answer would be taken for complete.
-				if not delivery.deliver_wrapped(core:ahead(account, entity_address), reply) and core:is_in_flight(permit) then
+				if not delivery.deliver_wrapped(core:ahead(permit.account, event.stanza.attr.from), reply) and core:is_in_flight(permit) then
 					verdicts.refuse(event, core:decline("iq", permit, "unrelayable"));
 				end
 			end

@@ -75,7 +75,7 @@
 ---@field is_in_flight fun(self, permit: privilege.Permit): boolean
 ---Returns the addresses and ids of the answer to a privileged IQ, which is in flight no more. Returns nil for an answer
 ---that is forged, late or repeated: it ends here (Q4, Q5).
----@field answer fun(self, id: string, from: string?, to: string): privilege.Reply?
+---@field answer fun(self, id: string, from: string?, to: string, stanza?: table): (privilege.Reply|privilege.Outgoing)?
 ---Returns the addresses and the id of a message to an account, by bare JID, that a service sends ahead of its answer.
 ---`to` is the address of the entity (Q4).
 ---@field ahead fun(self, account: string, to: string): privilege.Reply

@@ -11,7 +11,7 @@ use mlua::prelude::*;
 use super::keys::Keys;
 use super::server::LuaServer;
 use super::values::{self, Flag, Natural, Text};
-use super::{blocklists, judgements, presences, rosters, saved};
+use super::{answers, blocklists, judgements, presences, rosters, saved};
 use crate::config;
 use crate::host::{Configured, Connected, Earlier, Host};
 use crate::presence::Occasion;
@@ -68,6 +68,7 @@ impl LuaUserData for LuaHost {
         methods.add_method("is_waiting", |_, this, (): ()| Ok(!this.host().ledger.is_empty()));
         methods.add_method("new_id", |_, this, what: Text| Ok(this.host_mut().new_id(&what)));
         judgements::add_methods(methods);
+        answers::add_methods(methods);
         rosters::add_methods(methods);
         presences::add_methods(methods);
         saved::add_methods(methods);

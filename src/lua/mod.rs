@@ -5,6 +5,7 @@
 //! round. A denial is returned, never raised. What is raised, on a wrong argument or a panic, is one
 //! Lua error in the call that caused it (L2).
 
+mod answers;
 mod blocklists;
 mod host;
 mod judgements;
@@ -16,6 +17,7 @@ mod rosters;
 mod saved;
 mod server;
 mod stanza;
+mod tree;
 mod values;
 
 use mlua::prelude::*;

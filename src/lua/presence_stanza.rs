@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use super::keys::Key;
 use super::raw::{Part, Place};
+use super::tree::Tree;
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::ns;
-use crate::wire::xml::Writer;
-
-/// The text of a stanza is written down to this level. The server writes a deeper one, as far as it can.
-const WRITTEN_LEVELS: usize = 100;
 
 /// Returns the sender of a stanza; "" where it has none.
 pub(super) fn from(stanza: &Place<'_>) -> String {
@@ -54,7 +51,8 @@ impl Reader {
                 name.clone_into(&mut self.name);
                 self.attributes.clear();
                 let around = self.namespaces.last().cloned();
-                self.namespaces.push(around.unwrap_or_else(|| Arc::from(ns::CLIENT)));
+                self.namespaces
+                    .push(around.unwrap_or_else(|| Arc::from(ns::CLIENT)));
             }
             Part::Attribute("xmlns", namespace) => {
                 if let Some(own) = self.namespaces.last_mut()
@@ -90,75 +88,21 @@ impl Reader {
     }
 }
 
-/// Returns a presence as text in two halves, between which an address goes, the value of `to`. Returns `None` where it
-/// holds anything that is no part of a stanza, or where it is too deep.
+/// Returns a presence as text in two halves, between which an address goes, the value of `to`. Returns `None` where only the
+/// server can write it.
 pub(super) fn halves(presence: &Place<'_>) -> Option<(String, String)> {
-    let mut writer = Halves::default();
-    let is_whole = presence.walk(|part| writer.take(part));
-    (is_whole && !writer.has_failed).then(|| (writer.head, writer.text.finish()))
-}
-
-/// Takes the parts of a presence to text.
-#[derive(Default)]
-struct Halves {
-    /// All that stands before the address, once that has been reached.
-    head: String,
-    text: Writer,
-    level: usize,
-    /// Whether the element that has just begun has nothing inside.
-    is_empty: bool,
-    /// How many attributes with a namespace there are so far. Each has a prefix of its own.
-    prefixes: usize,
-    has_failed: bool,
-}
-
-impl Halves {
-    fn take(&mut self, part: Part<'_>) {
-        if self.has_failed {
-            return;
+    let mut tree = Tree::default();
+    let mut head = String::new();
+    let is_whole = presence.walk(|part| match part {
+        Part::Attribute("to", _) if tree.level() == 1 => {}
+        Part::Inside { .. } if tree.level() == 1 => {
+            tree.text.written(" to='");
+            head = std::mem::take(&mut tree.text).finish();
+            tree.text.written("'");
+            tree.take(part);
         }
-        match part {
-            Part::Start(name) => {
-                self.level += 1;
-                self.has_failed = name.is_empty() || self.level > WRITTEN_LEVELS;
-                self.text.open(name);
-            }
-            Part::Attribute("to", _) if self.level == 1 => {}
-            Part::Attribute(name, value) => self.attribute(name, value),
-            Part::Inside { is_empty } => {
-                if self.level == 1 {
-                    self.text.written(" to='");
-                    self.head = std::mem::take(&mut self.text).finish();
-                    self.text.written("'");
-                }
-                self.is_empty = is_empty;
-                if is_empty {
-                    self.text.close_empty();
-                } else {
-                    self.text.content();
-                }
-            }
-            Part::Text(text) => self.text.text(text),
-            Part::End(name) => {
-                self.level -= 1;
-                if !std::mem::take(&mut self.is_empty) {
-                    self.text.close(name);
-                }
-            }
-            Part::Other => self.has_failed = true,
-        }
-    }
-
-    /// Writes an attribute. The server keeps one with a namespace under the namespace, a byte 1, and its name.
-    fn attribute(&mut self, name: &str, value: &str) {
-        match name.split_once('\u{1}') {
-            None => self.text.attribute(name, value),
-            Some((namespace, name)) => {
-                self.prefixes += 1;
-                let prefix = format!("ns{}", self.prefixes);
-                self.text.attribute(&format!("xmlns:{prefix}"), namespace);
-                self.text.attribute(&format!("{prefix}:{name}"), value);
-            }
-        }
-    }
+        part => tree.take(part),
+    });
+    let tail = tree.finish().filter(|_| is_whole)?;
+    Some((head, tail))
 }

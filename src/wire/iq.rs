@@ -43,12 +43,7 @@ pub struct Inner<'a> {
 /// put in later; `error` is its error as text, or empty.
 pub fn wrapped(reply: &Reply<'_>, kind: Option<&str>, inner: Option<&Inner<'_>>, error: &str) -> String {
     let name = if kind.is_some() { "iq" } else { "message" };
-    let mut out = open(name, kind, reply.id, reply.from, reply.to);
-    for (name, namespace) in [("privilege", ns::PRIVILEGE), ("forwarded", ns::FORWARD)] {
-        out.open(name);
-        out.attribute("xmlns", namespace);
-        out.content();
-    }
+    let mut out = open_wrapper(reply, kind);
     if let Some(inner) = inner {
         out.open(inner.name);
         out.attribute("xmlns", ns::CLIENT);
@@ -65,12 +60,33 @@ pub fn wrapped(reply: &Reply<'_>, kind: Option<&str>, inner: Option<&Inner<'_>>,
         out.written(inner.content);
         out.close(inner.name);
     }
-    out.close("forwarded");
-    out.close("privilege");
+    close_wrapper(&mut out);
     out.written(error);
     out.close(name);
     out.finish()
 }
+
+/// Writes what stands before the stanza in its wrapper; see [`wrapped`].
+pub fn open_wrapper(reply: &Reply<'_>, kind: Option<&str>) -> Writer {
+    let name = if kind.is_some() { "iq" } else { "message" };
+    let mut out = open(name, kind, reply.id, reply.from, reply.to);
+    for (name, namespace) in WRAPPERS {
+        out.open(name);
+        out.attribute("xmlns", namespace);
+        out.content();
+    }
+    out
+}
+
+/// Closes the wrapper. The stanza around it stays open.
+pub fn close_wrapper(out: &mut Writer) {
+    for (name, _) in WRAPPERS.iter().rev() {
+        out.close(name);
+    }
+}
+
+/// The elements around a stanza of a service, and their namespaces.
+const WRAPPERS: [(&str, &str); 2] = [("privilege", ns::PRIVILEGE), ("forwarded", ns::FORWARD)];
 
 /// The error that answers a privileged IQ.
 pub fn error(reply: &Reply<'_>, why: &Denial) -> String {
