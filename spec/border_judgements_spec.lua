@@ -44,7 +44,7 @@ describe("a denial", function ()
 	end);
 
 	it("has four fields, which the server's own libraries take", function ()
-		local _, denial = open():message(origin, privileged_message());
+		local _, denial = open():message({ type = "c2s", host = host, username = "juliet" }, privileged_message());
 		local names = {};
 		for name, value in pairs(denial) do
 			assert.is_string(value);
@@ -54,6 +54,26 @@ describe("a denial", function ()
 		assert.same({ "condition", "rule", "text", "type" }, names);
 		local reply = xml_parse(tostring(st.error_reply(privileged_message(), denial)));
 		assert.same({ "auth", "forbidden", denial.text }, { reply:get_error() });
+	end);
+
+	it("of a component has the answer as text, the same stanza that the server would make", function ()
+		local core = open();
+		for _, id in ipairs({ "o", "", "<'&\">", "Zoë" }) do
+			for _, case in ipairs({
+				{ "message", privileged_message() }, { "iq", privileged_iq(), 1 }, { "roster", roster_get() }, { "roster", roster_set({ jid = "a@b" }) },
+			}) do
+				local judge, stanza = case[1], case[2];
+				stanza.attr.id = id;
+				local _, denial = core[judge](core, origin, stanza, case[3]);
+				local expected, answer = xml_parse(tostring(st.error_reply(stanza, denial))), xml_parse(denial.answer);
+				assert.same({ expected.name, expected.attr, 1 }, { answer.name, answer.attr, #answer });
+				assert.equal(tostring(expected.tags[1]), tostring(answer.tags[1]));
+			end
+		end
+		local stanza = privileged_message();
+		stanza.attr.id, stanza.attr.to = nil, nil;
+		local _, denial = core:message(origin, stanza);
+		assert.same({ type = "error", to = entity }, xml_parse(denial.answer).attr);
 	end);
 
 	it("is what a permit comes to where the server knows better", function ()

@@ -68,6 +68,11 @@ impl Sender<'_> {
         }
     }
 
+    /// Whether the stanza came from an external component.
+    pub fn is_component(&self) -> bool {
+        self.session == Session::Component
+    }
+
     /// Returns the domain that is the entity's own: that of a component. An account has none.
     pub fn own_domain(&self) -> Option<&str> {
         self.entity().filter(|entity| !entity.contains('@'))

@@ -1,5 +1,6 @@
 -- How a stanza reaches the connection of an entity: as finished text where that can be, else as the server's own stanza.
 
+local st = require "util.stanza";
 local jid_split = require "util.jid".split;
 local new_random_id = require "util.id".medium;
 local parse = require "util.xml".parse;
@@ -90,6 +91,11 @@ return function (core, by_address, by_number)
 		session.send(takes_text(session) and text or parse(text));
 	end
 
+	-- Answers the sender of a stanza with a denial.
+	local function answer(session, stanza, denial)
+		session.send(denial.answer and takes_text(session) and denial.answer or st.error_reply(stanza, denial));
+	end
+
 	local function send_copy(connection, stanza)
 		-- The server writes it now, and may copy it before. How deep it may be depends on the session's modules.
 		local sent, problem = pcall(connection.session.send,
@@ -162,6 +168,7 @@ return function (core, by_address, by_number)
 		deliver_wrapped = deliver_wrapped;
 		send = send;
 		reply = reply;
+		answer = answer;
 		broadcast = broadcast;
 	};
 end;

@@ -8,7 +8,7 @@ return function (core, native, given)
 	local connections = module:require "connections"(core, known);
 	local delivery = connections.delivery;
 	local blocklists = module:require "blocklists"(core, delivery, relay);
-	local verdicts = module:require "verdicts"(core, accounts, blocklists, relay);
+	local verdicts = module:require "verdicts"(core, accounts, delivery, blocklists, relay);
 	local entity_hosts = module:require "entity_hosts"(connections, known);
 	local presences = module:require "presences"(core, native, accounts, delivery, blocklists, id_prefix);
 	connections.listen(presences);

@@ -1,9 +1,7 @@
 -- The two ends of every judgement: a permit is confirmed, a denial is answered.
 
-local st = require "util.stanza";
-
 -- `relay` leads handlers of an earlier instance to the present one.
-return function (core, accounts, blocklists, relay)
+return function (core, accounts, delivery, blocklists, relay)
 	local find, administers = accounts.find, accounts.administers;
 
 	-- Answers with a denial, and returns what the handler of the event is to return.
@@ -11,7 +9,7 @@ return function (core, accounts, blocklists, relay)
 		local origin, stanza = event.origin, event.stanza;
 		module:log("debug", "Refused a %s from %s to %s by rule %s: %s", stanza.name, stanza.attr.from, stanza.attr.to,
 			denial.rule, denial.text);
-		origin.send(st.error_reply(stanza, denial));
+		delivery.answer(origin, stanza, denial);
 		return true;
 	end
 

@@ -260,6 +260,7 @@
 ---@class privilege.Denial
 ---@field type "auth"|"cancel"|"modify"|"wait"
 ---@field condition string The name of the condition, such as "forbidden".
+---@field answer string? The error stanza as text, for a component that is refused.
 ---@field text string For the entity.
 ---@field rule string The number of the requirement, for the log.
 

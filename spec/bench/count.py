@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "server"))
 from harness import REPO
 
 from operations import Done, Operation, groups, takes_part
-from subjects import Subject, contenders
+from subjects import Contender, Subject, contenders
 
 OUTPUT = REPO / "target" / "bench"
+PUBLISHED = REPO / "spec" / "bench"
 INSTRUCTIONS = re.compile(r"^(?:summary|totals): *(\d+)", re.MULTILINE)
 
 class Counted(Subject):
@@ -58,24 +60,54 @@ class Counted(Subject):
         return int(INSTRUCTIONS.findall(newest.read_text())[-1])
 
 
-def count(operation: Operation, subject: Counted, size: int) -> tuple[float, float]:
-    """Returns the instructions and the bytes of garbage of one operation: the slope between two batches."""
+def count(operation: Operation, subject: Counted) -> tuple[float, float]:
+    """Returns the instructions and the bytes of garbage of one operation.
+
+    It is the slope between a batch and one twice as large, so what a batch costs but once is not in it. An operation that
+    cannot be done twice at a time is counted once, and divided by its pieces.
+    """
     found = []
-    for batch in (size, 2 * size):
+    for batch in (operation.counted, 2 * operation.counted) if operation.pieces == 1 else (operation.counted,):
+        done = []
         with subject.without_collector() as left:
-            work = subject.instructions(lambda batch=batch: operation.run(subject, batch, None))
+            work = subject.instructions(lambda batch=batch, done=done: done.append(operation.run(subject, batch, None)))
         operation.after(subject)
-        found.append((work, left[0]))
-    (work, garbage), (more_work, more_garbage) = found
-    return (more_work - work) / size, (more_garbage - garbage) / size
+        found.append((work, left[0], done[0].count))
+    (work, garbage, size), (more_work, more_garbage, more_size) = found if len(found) == 2 else ((0, 0, 0), found[0])
+    pieces = (more_size - size) * operation.pieces
+    return (more_work - work) / pieces, (more_garbage - garbage) / pieces
+
+
+def table(counts: dict[str, dict[str, tuple[float, float]]], titles: dict[str, str], columns: list) -> str:
+    """Returns what was counted as a Markdown table."""
+    lines = [
+        "| thousand instructions / bytes of garbage per operation | " + " | ".join(column.title for column in columns) + " |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
+    for name, found in counts.items():
+        cells = [f"{found[c.name][0] / 1000:,.1f} / {found[c.name][1]:,.0f}" if c.name in found else "" for c in columns]
+        lines.append(f"| {titles[name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def notes(column: Contender) -> str:
+    with Subject(column) as subject:
+        version = ".".join(map(str, subject.version))
+    commit = subprocess.run(
+        ["git", "-C", str(REPO), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return (
+        f"Counted by callgrind on Prosody {version}, the collector stopped, version {commit}. Each figure is the slope between two "
+        "batches, and repeats within some 2 %.\n"
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="PART", help="operations whose name contains this (repeatable)")
-    parser.add_argument("--size", type=int, default=100, help="operations in the smaller batch")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME=DIR", help="another mod_privilege to compare")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="leave out none, community, ...")
+    parser.add_argument("--publish", action="store_true", help="write the table to spec/bench/count.md as well")
     parser.add_argument("--profile", action="store_true", help="keep where the instructions of the larger batch went")
     arguments = parser.parse_args()
     variants = dict(text.split("=", 1) for text in arguments.variant)
@@ -83,22 +115,34 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="privilege-bench-") as scratch:
         tempfile.tempdir = scratch
         columns = [c for c in contenders(Path(scratch), variants) if c.name not in ("none2", *arguments.without)]
+        counts: dict[str, dict[str, tuple[float, float]]] = {}
+        titles: dict[str, str] = {}
         for options, make in groups(quick=True).values():
-            names = [operation.name for operation in make()]
-            wanted = [name for name in names if not arguments.only or any(part in name for part in arguments.only)]
-            rows: dict[str, list[str]] = {name: [] for name in wanted}
+            wanted = [
+                operation.name for operation in make()
+                if operation.counted and (not arguments.only or any(part in operation.name for part in arguments.only))
+            ]
             for column in columns if wanted else ():
                 with Counted(column, **options) as subject:
                     for operation in make():
                         if operation.name not in wanted or not takes_part(operation, column.name):
                             continue
+                        began = time.monotonic()
                         operation.prepare(subject)
-                        operation.run(subject, arguments.size, None)
+                        operation.run(subject, operation.counted, None)
                         operation.after(subject)
-                        work, garbage = count(operation, subject, arguments.size)
-                        print(f"{operation.name:28} {column.name:10} {work / 1000:10.1f} k {garbage:10.0f} B", flush=True)
+                        work, garbage = count(operation, subject)
+                        operation.close()
+                        counts.setdefault(operation.name, {})[column.name] = work, garbage
+                        titles[operation.name] = operation.title
+                        print(f"{operation.name:28} {column.name:10} {work / 1000:10.1f} k {garbage:10.0f} B  ({time.monotonic() - began:.0f} s)", flush=True)
                         if arguments.profile:
                             shutil.copy(subject.profile, OUTPUT / f"callgrind.{operation.name}.{column.name}")
+        columns = [column for column in columns if any(column.name in found for found in counts.values())]
+        text = table(counts, titles, columns) + "\n" + notes(columns[-1])
+    for directory in (OUTPUT, *([PUBLISHED] if arguments.publish else [])):
+        (directory / "count.md").write_text(text)
+    print("\n" + text)
     return 0
 
 

@@ -62,6 +62,10 @@ class Operation:
     only: tuple[str, ...] | None = None
     #: How many privileged entities are told; the rows that "each further entity" comes from.
     entities = 0
+    #: How many operations the smaller batch of a count has (count.py), so that it takes no minutes.
+    counted = 100
+    #: How many pieces of work one operation is; a count is given for one of them.
+    pieces = 1
     #: In how many passes a second client pings meanwhile.
     delay_passes = 3
     #: Whether what a batch leaves to the garbage collector is worth counting, and fits into memory.
@@ -134,7 +138,9 @@ class Messages(Operation):
     def __init__(self, name: str, title: str, size: int, how: str):
         super().__init__(name, title, size)
         self.how = how
-        self.plain = how != "privileged"
+        self.plain = how not in ("privileged", "denied")
+        if how == "denied":
+            self.only = ("community", "ours")
 
     def prepare(self, subject: Subject):
         for who in (ENTITY, ECHO, JULIET):
@@ -146,17 +152,21 @@ class Messages(Operation):
         stanzas = []
         for i in numbers(count):
             content = CONTENT.format(i=i)
-            if how == "privileged":
+            if how in ("privileged", "denied"):
+                # An account of another host is none that the entity may speak for.
+                account = JULIET if how == "privileged" else f"juliet@{PARTNER}"
                 stanzas.append(
                     f"<message from='{ENTITY}' to='{HOST}' id='o-{i}'><privilege xmlns='urn:xmpp:privilege:2'>"
                     "<forwarded xmlns='urn:xmpp:forward:0'>"
-                    f"<message xmlns='jabber:client' from='{JULIET}' to='{ROMEO}' type='chat' id='m-{i}'>{content}</message>"
+                    f"<message xmlns='jabber:client' from='{account}' to='{ROMEO}' type='chat' id='m-{i}'>{content}</message>"
                     "</forwarded></privilege></message>"
                 )
             else:
                 to = HOST if how == "host" else ROMEO
                 address = "" if how == "client" else f" from='{ENTITY}'"
                 stanzas.append(f"<message{address} to='{to}' type='chat' id='m-{i}'>{content}</message>")
+        if how == "denied":
+            return exchange(sender, stanzas, sender, "'o-", pinger, "type='error'")
         return exchange(sender, stanzas, sender if how == "host" else subject.link(ECHO), "'m-", pinger)
 
 
@@ -222,6 +232,7 @@ class RosterGet(Operation):
     def __init__(self, items: int, size: int):
         super().__init__(f"roster-get-{items}", f"roster get, {items:,} items", size)
         self.items = items
+        self.counted = min(100, 2000 // items)
 
     def prepare(self, subject):
         subject.add_accounts([f"has{self.items}"])
@@ -254,6 +265,7 @@ class RosterSet(Operation):
             f"roster-set-{'single' if window == 1 else 'pipelined'}{'-pushed' if pushed else ''}",
             f"roster set, {how}, growing to {size}{push}", size, min(size, 150),
         )
+        self.counted = 100 if window == 0 else 20
         self.window, self.pushed = window, pushed
         # Half a minute for each round.
         self.delay_passes = 1
@@ -343,6 +355,7 @@ class SharedContacts(Operation):
 
     ACCOUNTS = 50
     CONTACTS = 10
+    counted = 20
 
     def __init__(self, size: int):
         super().__init__(
@@ -414,6 +427,7 @@ class Connect(Operation):
     def __init__(self, accounts: int):
         super().__init__("connect", f"an entity connects, {accounts:,} accounts online", 1, 1)
         self.accounts = accounts
+        self.counted, self.pieces = 1, accounts
 
     def prepare(self, subject):
         names = [f"crowd{n}" for n in range(self.accounts)]
@@ -480,6 +494,7 @@ class ConnectTogether(Operation):
         )
         self.connecting = entities
         self.accounts = accounts
+        self.counted = 0
 
     def prepare(self, subject):
         if subject.lua("return prosody.bench_is_crowded"):
@@ -567,6 +582,7 @@ def groups(quick: bool) -> dict[str, tuple[dict, Callable[[], list[Operation]]]]
         ]),
         "privileged": ({}, lambda: [
             Messages("privileged-message", "privileged message (plain one)", 500, "privileged"),
+            Messages("privileged-denied", "privileged message, denied", 500, "denied"),
             Iqs("privileged-iq", "privileged IQ ping to the host (plain one)", 500, "get", PING, HOST, by_component=True),
             Iqs("privileged-pep-items", "privileged IQ, own PEP node, items (own client)", 300, "get", ITEMS, None),
             Iqs("privileged-pep-publish", "privileged IQ, own PEP node, publish (own client)", 200, "set", PUBLISH, None),

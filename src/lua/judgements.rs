@@ -10,7 +10,9 @@ use super::values::{self, Natural, Text};
 use crate::administration::Domain;
 use crate::decline::{Kind, Why};
 use crate::denial::Denial;
+use crate::element::Element;
 use crate::request::{Permit, Request};
+use crate::wire::{self, iq::Refused};
 use crate::{iq, message, roster};
 
 pub(super) fn add_methods<M: LuaUserDataMethods<LuaHost>>(methods: &mut M) {
@@ -38,22 +40,37 @@ fn judged(
     Stack::with(lua, &this.keys, |stack| {
         let stanza = LuaElement::stanza(stack.argument(&stanza)?);
         let origin = Origin::read(&*stack.argument(&session)?, &stanza);
-        let judged = judge(&Request {
+        let request = &Request {
             sender: origin.sender(),
             stanza,
             normaliser: &this.server,
-        });
-        match judged {
+        };
+        match judge(request) {
             Ok((permit, id)) => {
                 let table = permitted(stack, &permit, id.as_deref())?;
                 Ok(Answer::Yes(stack.hand_back(&table, session)?))
             }
             Err(denial) => {
-                let table = values::denial_on(stack, &denial)?;
+                let answer = origin.sender().is_component().then(|| refusal(request, &denial));
+                let table = values::denial_on(stack, &denial, answer.as_deref())?;
                 Ok(Answer::No(stack.hand_back(&table, session)?))
             }
         }
     })
+}
+
+/// Returns the error stanza that answers a request, as text.
+fn refusal(request: &Request<'_, LuaElement<'_>>, why: &Denial) -> String {
+    let stanza = &request.stanza;
+    let attribute = |name| stanza.attribute(name);
+    let (id, from, to) = (attribute("id"), attribute("from"), attribute("to"));
+    let refused = Refused {
+        name: &stanza.name(),
+        id: id.as_deref(),
+        from: from.as_deref(),
+        to: to.as_deref(),
+    };
+    wire::iq::refusal(&refused, why)
 }
 
 /// Makes a permit one table.

@@ -43,6 +43,7 @@ macro_rules! keys {
 keys! {
     account Account = "account",
     acting Acting = "privileged_acting",
+    answer Answer = "answer",
     approved Approved = "approved",
     ask Ask = "ask",
     attr Attr = "attr",

@@ -130,14 +130,19 @@ pub(super) fn unknown(allowed: &str, found: &str) -> LuaError {
     LuaError::external(format!("expected {allowed}, got \"{found}\""))
 }
 
-/// Makes a denial one table, which the server's `st.error_reply` takes as it is: `{ type =, condition =, text =, rule = }`.
-/// The rule is for the log.
-pub(super) fn denial_on<'s>(stack: &'s Stack<'_>, denial: &Denial) -> LuaResult<Table<'s>> {
+/// Makes a denial one table, which the server's `st.error_reply` takes as it is: `{ type =, condition =, text =, rule =, answer =
+/// the error stanza as text, where it is at hand }`. The rule is for the log.
+pub(super) fn denial_on<'s>(
+    stack: &'s Stack<'_>,
+    denial: &Denial,
+    answer: Option<&str>,
+) -> LuaResult<Table<'s>> {
     let texts = [
         (Key::Type, Some(denial.error_type.as_str())),
         (Key::Condition, Some(denial.condition.as_str())),
         (Key::Text, Some(&*denial.text)),
         (Key::Rule, Some(denial.rule)),
+        (Key::Answer, answer),
     ];
     stack.new_table(&Content {
         texts: &texts,
@@ -147,7 +152,7 @@ pub(super) fn denial_on<'s>(stack: &'s Stack<'_>, denial: &Denial) -> LuaResult<
 
 /// Returns a denial as one table; see [`denial_on`].
 pub(super) fn denial(lua: &Lua, keys: &Keys, denial: &Denial) -> LuaResult<LuaTable> {
-    Stack::with(lua, keys, |stack| denial_on(stack, denial)?.handle())
+    Stack::with(lua, keys, |stack| denial_on(stack, denial, None)?.handle())
 }
 
 /// The answer to a question of the kind "may I?": a table, or nil and a denial.

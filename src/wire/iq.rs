@@ -91,6 +91,40 @@ const WRAPPERS: [(&str, &str); 2] = [("privilege", ns::PRIVILEGE), ("forwarded",
 /// The error that answers a privileged IQ.
 pub fn error(reply: &Reply<'_>, why: &Denial) -> String {
     let mut out = open("iq", Some("error"), reply.id, reply.from, reply.to);
+    write_error(&mut out, why);
+    out.close("iq");
+    out.finish()
+}
+
+/// A stanza that is refused: its name, "iq" or "message", and its attributes as they are on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// The name of the element.
+    pub name: &'a str,
+    /// The attribute `id`.
+    pub id: Option<&'a str>,
+    /// The attribute `from`.
+    pub from: Option<&'a str>,
+    /// The attribute `to`.
+    pub to: Option<&'a str>,
+}
+
+/// The error that answers a stanza which is refused (RFC 6120 section 8.3.1). It holds nothing of that stanza.
+pub fn refusal(refused: &Refused<'_>, why: &Denial) -> String {
+    let mut out = Writer::with_capacity(512);
+    out.open(refused.name);
+    out.attribute("type", "error");
+    out.optional("id", refused.id);
+    out.optional("from", refused.to);
+    out.optional("to", refused.from);
+    out.content();
+    write_error(&mut out, why);
+    out.close(refused.name);
+    out.finish()
+}
+
+/// Writes the error element of a denial.
+fn write_error(out: &mut Writer, why: &Denial) {
     out.open("error");
     out.attribute("type", why.error_type.as_str());
     out.content();
@@ -103,8 +137,6 @@ pub fn error(reply: &Reply<'_>, why: &Denial) -> String {
     out.text(&why.text);
     out.close("text");
     out.close("error");
-    out.close("iq");
-    out.finish()
 }
 
 /// Opens a stanza and leaves it open for its content.
