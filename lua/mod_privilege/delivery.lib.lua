@@ -2,15 +2,11 @@
 
 local st = require "util.stanza";
 local jid_split = require "util.jid".split;
-local new_random_id = require "util.id".medium;
 local parse = require "util.xml".parse;
 local stanzas = module:require "stanzas";
 
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
 local host_session = hosts[module.host];
-
--- Unlike the prefix of our ids, nobody outside ever sees this.
-local placeholder = "to-"..new_random_id();
 
 -- Whether a session may be sent finished text. Only the session of a component may: on that of a client, stream
 -- management would not count it.
@@ -31,17 +27,6 @@ local function live(session)
 		end
 	end
 	return session;
-end
-
--- Returns a presence as text in two halves, between which the address goes; nil where it cannot be written.
-local function halves(presence)
-	local text = stanzas.text_of(stanzas.with_attributes(presence, { to = placeholder }));
-	if not text then
-		module:log("debug", "A presence from %s cannot be written", presence.attr.from);
-		return nil;
-	end
-	local from, till = text:find(placeholder, 1, true);
-	return text:sub(1, from - 1), text:sub(till + 1);
 end
 
 -- `by_address` and `by_number` hold the connections: { address =, session =, written_address = the address as it
@@ -96,38 +81,6 @@ return function (core, by_address, by_number)
 		session.send(denial.answer and takes_text(session) and denial.answer or st.error_reply(stanza, denial));
 	end
 
-	local function send_copy(connection, stanza)
-		-- The server writes it now, and may copy it before. How deep it may be depends on the session's modules.
-		local sent, problem = pcall(connection.session.send,
-			stanzas.with_attributes(stanza, { to = connection.address, id = core:new_id("seen") }));
-		if not sent then
-			module:log("debug", "A presence from %s cannot be sent to %s: %s", stanza.attr.from, connection.address, problem);
-		end
-	end
-
-	-- Sends a presence to some connections, given by number. It is written once for all: by the core, which gives a list of
-	-- numbers with its text as the fields `head` and `tail`, or here.
-	local function broadcast(numbers, stanza)
-		local head, tail, is_unwritable = numbers.head, numbers.tail, false;
-		for i = 1, #numbers do
-			local connection = by_number[numbers[i]];
-			local session = connection and connection.session;
-			if not session then -- luacheck: ignore 542
-				-- It has ended since it was chosen.
-			elseif session.type == "component" and session.conn then
-				if not head and not is_unwritable then
-					head, tail = halves(stanza);
-					is_unwritable = not head;
-				end
-				if head then
-					session.send(head..connection.written_address..tail);
-				end
-			elseif session.send then
-				send_copy(connection, stanza);
-			end
-		end
-	end
-
 	-- Returns the content of a stanza as text; nil where it cannot be written. The service chooses how many parts it has.
 	local function content_of(stanza)
 		local texts = {};
@@ -169,6 +122,6 @@ return function (core, by_address, by_number)
 		send = send;
 		reply = reply;
 		answer = answer;
-		broadcast = broadcast;
+		broadcast = module:require "broadcast"(core, by_number);
 	};
 end;

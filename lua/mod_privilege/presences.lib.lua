@@ -7,7 +7,7 @@ local st = require "util.stanza";
 local jid_split = require "util.jid".split;
 local new_other_subscribers = module:require "other_subscribers";
 
-local host_session, bare_sessions = prosody.hosts[module.host], prosody.bare_sessions;
+local bare_sessions = prosody.bare_sessions;
 
 -- Returns an address without its resource. The server has normalised it. Everybody's presence passes here, and the
 -- server's own function splits the address into all its parts.
@@ -49,21 +49,8 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 
 	--- Presence of accounts and contacts
 
-	local function sees_presence_of(item)
-		return item ~= nil and native.includes_to[item.subscription] or false;
-	end
-
-	-- Returns whether an account is subscribed to a contact, by its roster.
-	local function is_subscribed(username, contact)
-		local user = host_session.sessions[username];
-		if user and user.roster then
-			return sees_presence_of(user.roster[contact]);
-		end
-		-- The roster of an account that is gone is empty. Where the lookup takes time, the account exists.
-		local roster = accounts.exists(username) ~= false and accounts.roster_of(username, host);
-		return roster and sees_presence_of(roster[contact]) or false;
-	end
-
+	local subscriptions = module:require "subscriptions"(native, accounts);
+	local sees_presence_of, is_subscribed = subscriptions.sees_presence_of, subscriptions.is_subscribed;
 	local other_subscribers = new_other_subscribers(native, accounts, blocklists, is_subscribed);
 
 	-- The sender of the presence that came last. The same one often comes to many accounts.

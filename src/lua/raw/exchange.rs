@@ -67,7 +67,7 @@ impl Content<'_> {
     }
 }
 
-/// What [`fill`] is given.
+/// The argument of [`fill`].
 struct Order<'c> {
     content: &'c Content<'c>,
     /// How many values the table has room for: those of the list, and those with a key.
