@@ -55,8 +55,8 @@ describe("catching up", function ()
 				say("%s offline for %s", username, names(among));
 			end;
 			show = function (_, username, _, among) say("greet %s with %s", names(among), username); end;
-			ask = function (username, _, contact, only, among)
-				say("%s asks %s %s for %s", username, contact, only or "anywhere", names(among));
+			ask = function (username, _, contact, place, among)
+				say("%s asks %s %s for %s", username, contact, place == "all" and "anywhere" or place, names(among));
 				if on_ask then on_ask(contact); end
 			end;
 			pause = pause;

@@ -171,6 +171,13 @@ impl Viewers {
         }
     }
 
+    /// Whether any of these may believe somebody available for no reason that holds today; see [`Viewers::unfounded`].
+    pub fn may_mislead(&self, among: Option<&[Number]>) -> bool {
+        let of_some = among.into_iter().flatten().filter_map(|number| self.get(*number));
+        let mut all = of_some.chain(among.is_none().then_some(&self.list).into_iter().flatten());
+        all.any(|viewer| viewer.memory.borrow().may_mislead())
+    }
+
     /// Those who believe that an account, or a contact of it, is available, for no reason that holds
     /// today, and beside whoever is `present`. They have to be told that its bare JID is unavailable,
     /// which is noted.

@@ -67,7 +67,8 @@ local function read_roster(username)
 end
 
 local function roster_of(username)
-	return user_of(username) and rostermanager.load_roster(username, host) or read_roster(username);
+	local user = user_of(username);
+	return user and (user.roster or rostermanager.load_roster(username, host)) or read_roster(username);
 end
 
 return {

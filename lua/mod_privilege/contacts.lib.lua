@@ -97,10 +97,10 @@ return function (core, accounts, turns, worker, probe_id, is_there, show, settle
 		end
 	end
 
-	-- Asks a contact for the viewers that need it. With `only`, contacts in any other place are left out.
-	local function ask(username, account, contact, only, viewers)
+	-- Asks a contact for the viewers that need it. Unless `wanted` is "all", contacts in any other place are left out.
+	local function ask(username, account, contact, wanted, viewers)
 		local place, node, contact_host = place_of(contact);
-		if only and place ~= only then
+		if wanted ~= "all" and place ~= wanted then
 			return;
 		elseif place == "elsewhere" then
 			ask_elsewhere(username, account, contact, viewers);

@@ -18,13 +18,13 @@ return function (host, core, viewers, given)
 		return true;
 	end
 
-	-- Goes on as long as `goes_on` returns true.
-	local function ask_contacts(username, account, only, served, goes_on)
+	-- Asks the contacts of an account in one place: "here", "elsewhere" or "all". Goes on as long as `goes_on` returns true.
+	local function ask_contacts(username, account, place, served, goes_on)
 		current = username;
 		repeat
 			is_outdated = false;
 			for _, contact in ipairs(core:contacts(username, given.roster_of(username), served)) do
-				given.ask(username, account, contact, only, served);
+				given.ask(username, account, contact, place, served);
 				pause();
 				if is_outdated or not goes_on() then
 					break;
@@ -34,15 +34,17 @@ return function (host, core, viewers, given)
 		current = nil;
 	end
 
-	local function serve(username, only, served)
+	local function serve(username, place, served)
 		local account = username.."@"..host;
-		if not given.is_there(username) then
-			return;
-		elseif not given.user_of(username) then
+		-- An account that is online is there: its sessions are closed when it is deleted.
+		if not given.user_of(username) then
+			if not given.is_there(username) then
+				return;
+			end
 			given.settle("account", username, account, nil, served);
 		end
-		if only ~= "nobody" then
-			ask_contacts(username, account, only, served, viewers.is_anybody_waiting);
+		if place ~= "nobody" then
+			ask_contacts(username, account, place, served, viewers.is_anybody_waiting);
 		end
 	end
 
@@ -55,42 +57,45 @@ return function (host, core, viewers, given)
 		return false;
 	end
 
-	-- Returns the steps of a round, { username =, only = }: contacts on this server of the accounts that are online; then
-	-- all contacts of the accounts that are not; then the other contacts of those online. The answer to a probe goes to the
-	-- clients of the account as well, so an account without clients asks first.
+	-- Returns the steps of a round as two lists, of usernames and of which contacts: "here", on this server, of the accounts
+	-- that are online; then "all" of the accounts that are not; then those "elsewhere" of those online. The answer to a
+	-- probe goes to the clients of the account as well, so an account without clients asks first.
 	local function steps_of_round()
-		local steps, is_online = {}, {};
+		local usernames, places, is_online = {}, {}, {};
+		local function add(username, place)
+			usernames[#usernames + 1], places[#places + 1] = username, place;
+		end
 		local online = given.online();
 		for _, username in ipairs(online) do
 			is_online[username] = true;
 			if asks_online then
-				steps[#steps + 1] = { username = username, only = "here" };
+				add(username, "here");
 			end
 		end
 		if asks_offline or is_anybody_misled() then
 			given.each_account(function (username)
 				if not is_online[username] then
-					steps[#steps + 1] = { username = username, only = not asks_offline and "nobody" or nil };
+					add(username, asks_offline and "all" or "nobody");
 				end
 				pause();
 			end);
 		end
 		if asks_online then
 			for _, username in ipairs(online) do
-				steps[#steps + 1] = { username = username, only = "elsewhere" };
+				add(username, "elsewhere");
 			end
 		end
-		return steps;
+		return usernames, places;
 	end
 
-	local function key_of(step)
-		return (step.only or "all").." "..step.username;
+	local function key_of(username, place)
+		return place.." "..username;
 	end
 
-	local function numbers_of(steps)
+	local function numbers_of(usernames, places)
 		local numbers = {};
-		for number, step in ipairs(steps) do
-			numbers[key_of(step)] = number;
+		for number, username in ipairs(usernames) do
+			numbers[key_of(username, places[number])] = number;
 		end
 		return numbers;
 	end
@@ -99,19 +104,20 @@ return function (host, core, viewers, given)
 	-- under way. Returns the same for the next round.
 	local function make(before)
 		viewers.begin_round();
-		local steps = steps_of_round();
-		local number = 1;
-		while number <= #steps and viewers.is_anybody_waiting() do
-			local step = steps[number];
-			local served = viewers.served_by(number, before[key_of(step)]);
+		local usernames, places = steps_of_round();
+		local has_before = next(before) ~= nil;
+		local number, username, place = 1, usernames[1], places[1];
+		while username and viewers.is_anybody_waiting() do
+			local served = viewers.served_by(number, has_before and before[key_of(username, place)] or nil);
 			if served[1] then
-				serve(step.username, step.only, served);
+				serve(username, place, served);
 				pause();
 			end
 			number = number + 1;
+			username, place = usernames[number], places[number];
 		end
 		viewers.end_round(number);
-		return viewers.is_anybody_waiting() and numbers_of(steps) or {};
+		return viewers.is_anybody_waiting() and numbers_of(usernames, places) or {};
 	end
 
 	return {
@@ -125,7 +131,7 @@ return function (host, core, viewers, given)
 			while extra[1] do
 				local entry = table.remove(extra, 1);
 				if asks_online and given.is_there(entry.username) then
-					ask_contacts(entry.username, entry.username.."@"..host, nil, entry.served, always);
+					ask_contacts(entry.username, entry.username.."@"..host, "all", entry.served, always);
 				end
 			end
 		end;

@@ -16,10 +16,11 @@ end
 return function (on_done)
 	local newcomers, greeted, waiting, confirming, taken; -- lists of viewers
 	local pending; -- viewer to true, until it has been told everything
+	local everybody; -- a copy of `waiting`, as long as that is served by each step
 	local served_from, served_before; -- viewer to the first step that it was served in: in this round, in the round before
 
 	local function clear()
-		newcomers, greeted, waiting, confirming, taken = {}, {}, {}, {}, {};
+		newcomers, greeted, waiting, confirming, taken, everybody = {}, {}, {}, {}, {}, nil;
 		pending, served_from, served_before = {}, {}, {};
 	end
 	clear();
@@ -50,6 +51,7 @@ return function (on_done)
 		without(taken, viewer);
 		without(greeted, viewer);
 		without(waiting, viewer);
+		everybody = nil;
 	end
 
 	function viewers.is_pending(viewer)
@@ -84,7 +86,7 @@ return function (on_done)
 		for _, viewer in ipairs(greeted) do
 			waiting[#waiting + 1] = viewer;
 		end
-		greeted = {};
+		greeted, everybody = {}, nil;
 	end
 
 	--- Confirming
@@ -121,18 +123,22 @@ return function (on_done)
 				finish(viewer);
 			end
 		end
-		waiting = left;
+		waiting, everybody = left, nil;
 	end
 
 	function viewers.begin_round()
+		everybody = nil;
 		for _, viewer in ipairs(waiting) do
 			served_from[viewer] = 1;
 		end
 	end
 
 	-- Returns the viewers that a step serves. `before` is the number that it had in the round before, if any: those who were
-	-- served by it then are left out.
+	-- served by it then are left out. The list does not change.
 	function viewers.served_by(step, before)
+		if everybody and not before then
+			return everybody;
+		end
 		local served = {};
 		for _, viewer in ipairs(waiting) do
 			if not served_from[viewer] then
@@ -143,6 +149,7 @@ return function (on_done)
 				served[#served + 1] = viewer;
 			end
 		end
+		everybody = #served == #waiting and served or nil;
 		return served;
 	end
 
@@ -159,7 +166,7 @@ return function (on_done)
 				left[#left + 1] = viewer;
 			end
 		end
-		waiting = left;
+		waiting, everybody = left, nil;
 	end
 
 	return viewers;

@@ -155,9 +155,12 @@ fn unfounded(
         username: &username,
         from: &jid,
     };
-    let present = senders(&present, &this.keys);
     let host = this.host();
     let among = among.as_ref().map(|Viewers(some)| some.as_slice());
+    if !host.viewers.may_mislead(among) {
+        return Ok(None); // as nearly always
+    }
+    let present = senders(&present, &this.keys);
     Ok(listed(host.viewers.unfounded(
         &host.matrix,
         case,

@@ -21,6 +21,7 @@
 
 #![expect(unsafe_code, reason = "see above")]
 
+mod arguments;
 mod exchange;
 mod field;
 mod number;

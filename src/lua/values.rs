@@ -24,14 +24,15 @@ impl Deref for Text {
     }
 }
 
-impl FromLua for Text {
-    fn from_lua(value: LuaValue, _: &Lua) -> LuaResult<Text> {
-        match &value {
+impl Text {
+    /// Reads a value in every detail, for an error that says what is wrong with it.
+    pub(super) fn read(value: &LuaValue) -> LuaResult<Text> {
+        match value {
             LuaValue::String(bytes) => match bytes.to_str() {
                 Ok(text) => Ok(Text(text.to_owned())),
-                Err(_) => Err(wrong("string of UTF-8", &value)),
+                Err(_) => Err(wrong("string of UTF-8", value)),
             },
-            _ => Err(wrong("string", &value)),
+            _ => Err(wrong("string", value)),
         }
     }
 }
@@ -54,18 +55,24 @@ impl FromLua for Lossy {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Natural(pub(super) u64);
 
-impl FromLua for Natural {
-    fn from_lua(value: LuaValue, _: &Lua) -> LuaResult<Natural> {
+impl Natural {
+    fn read(value: &LuaValue) -> LuaResult<Natural> {
         match value {
-            LuaValue::Integer(number) if number >= 0 => Ok(Natural(number.unsigned_abs())),
+            LuaValue::Integer(number) if *number >= 0 => Ok(Natural(number.unsigned_abs())),
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "checked on this line"
             )]
-            LuaValue::Number(number) if (0.0..9.0e15).contains(&number) => Ok(Natural(number as u64)),
-            other => Err(wrong("number of at least 0", &other)),
+            LuaValue::Number(number) if (0.0..9.0e15).contains(number) => Ok(Natural(*number as u64)),
+            other => Err(wrong("number of at least 0", other)),
         }
+    }
+}
+
+impl FromLua for Natural {
+    fn from_lua(value: LuaValue, _: &Lua) -> LuaResult<Natural> {
+        Natural::read(&value)
     }
 }
 
@@ -73,12 +80,18 @@ impl FromLua for Natural {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Viewer(pub(super) Number);
 
-impl FromLua for Viewer {
-    fn from_lua(value: LuaValue, lua: &Lua) -> LuaResult<Viewer> {
-        let Natural(number) = Natural::from_lua(value.clone(), lua)?;
+impl Viewer {
+    fn read(value: &LuaValue) -> LuaResult<Viewer> {
+        let Natural(number) = Natural::read(value)?;
         Number::try_from(number)
             .map(Viewer)
-            .map_err(|_| wrong("number of a connection", &value))
+            .map_err(|_| wrong("number of a connection", value))
+    }
+}
+
+impl FromLua for Viewer {
+    fn from_lua(value: LuaValue, _: &Lua) -> LuaResult<Viewer> {
+        Viewer::read(&value)
     }
 }
 
@@ -86,12 +99,15 @@ impl FromLua for Viewer {
 #[derive(Debug)]
 pub(super) struct Viewers(pub(super) Vec<Number>);
 
-impl FromLua for Viewers {
-    fn from_lua(value: LuaValue, lua: &Lua) -> LuaResult<Viewers> {
-        let list = LuaTable::from_lua(value, lua)?;
+impl Viewers {
+    /// Reads a value in every detail, for an error that says what is wrong with it.
+    pub(super) fn read(value: &LuaValue) -> LuaResult<Viewers> {
+        let LuaValue::Table(list) = value else {
+            return Err(wrong("table", value));
+        };
         let mut numbers = Vec::with_capacity(list.raw_len());
         for index in 1..=list.raw_len() {
-            let Viewer(number) = list.raw_get(index)?;
+            let Viewer(number) = Viewer::read(&list.raw_get(index)?)?;
             numbers.push(number);
         }
         Ok(Viewers(numbers))
