@@ -33,7 +33,7 @@ BUSTED := lua5.4 $$(command -v busted)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all build bench bench-core bench-count check demo doc test test-core test-busted test-server test-prosody13 test-slidge lint install uninstall dist clean help
+.PHONY: all build bench bench-core bench-count bench-growth check demo doc test test-core test-busted test-server test-prosody13 test-slidge lint install uninstall dist clean help
 
 all: build ## the default: build
 
@@ -95,6 +95,10 @@ bench: build ## a real server without the module, with the community's, with our
 bench-count: build ## instructions and garbage for each operation, counted by valgrind on a real server
 	@$(SETUP) server count
 	@target/venv/bin/python spec/bench/count.py $(ARGS)
+
+bench-growth: build ## how the cost grows with entities, accounts, rosters, lists and requests, counted as well
+	@$(SETUP) server count
+	@target/venv/bin/python spec/bench/growth.py $(ARGS)
 
 bench-core: build ## the core alone, and the crossing from Lua into it
 	@$(SETUP) server

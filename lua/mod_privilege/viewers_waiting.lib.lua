@@ -45,13 +45,10 @@ return function (on_done)
 	end
 
 	function viewers.remove(viewer)
-		pending[viewer], served_from[viewer], served_before[viewer] = nil, nil, nil;
-		without(newcomers, viewer);
-		without(confirming, viewer);
-		without(taken, viewer);
-		without(greeted, viewer);
-		without(waiting, viewer);
-		everybody = nil;
+		pending[viewer], served_from[viewer], served_before[viewer], everybody = nil, nil, nil, nil;
+		for _, list in ipairs({ newcomers, confirming, taken, greeted, waiting }) do
+			without(list, viewer);
+		end
 	end
 
 	function viewers.is_pending(viewer)
