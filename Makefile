@@ -33,7 +33,7 @@ BUSTED := lua5.4 $$(command -v busted)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all build bench bench-core bench-count bench-growth check demo doc test test-core test-busted test-server test-prosody13 test-slidge lint install uninstall dist clean help
+.PHONY: all build bench bench-core bench-prosody13 bench-count bench-growth check demo doc test test-core test-busted test-server test-prosody13 test-slidge lint install uninstall dist clean help
 
 all: build ## the default: build
 
@@ -91,6 +91,11 @@ test-prosody13: build ## the same on Prosody 13, in a throwaway Debian 13 root (
 bench: build ## a real server without the module, with the community's, with ours: ARGS="--quick", see spec/bench
 	@$(SETUP) server
 	@target/venv/bin/python spec/bench/bench.py $(ARGS)
+
+bench-prosody13: build ## the same on Prosody 13, in a throwaway Debian 13 root (needs to be root)
+	@$(SETUP) server root13
+	@root=$$(spec/support/prosody13.sh) && \
+	PROSODY_ROOT=$$root target/venv/bin/python spec/bench/bench.py $(ARGS)
 
 bench-count: build ## instructions and garbage for each operation, counted by valgrind on a real server
 	@$(SETUP) server count

@@ -2,6 +2,7 @@
 
     make bench ARGS="--quick"                     a minute, for a first look
     make bench ARGS="--only iq --rounds 5"        only operations whose name contains "iq"
+    make bench ARGS="--gc generational"           with another setting of the server's garbage collector: see GC
     make bench ARGS="--variant try=/tmp/plugins"  one more contender: a directory that holds mod_privilege/
 
 How it measures, and how to read it: spec/bench/README.md. Writes target/bench/bench.json, bench.md and
@@ -28,6 +29,14 @@ from harness import REPO
 import report
 from operations import Done, Operation, groups, takes_part
 from subjects import Contender, Subject, contenders
+
+#: Settings of the server's garbage collector. Prosody 0.12 and 13.0 have the same default: incremental, threshold 105.
+GC = {
+    "default": None,
+    "150": {"mode": "incremental", "threshold": 150},
+    "200": {"mode": "incremental", "threshold": 200},
+    "generational": {"mode": "generational"},
+}
 
 OUTPUT = REPO / "target" / "bench"
 PUBLISHED = REPO / "spec" / "bench"
@@ -82,7 +91,10 @@ class Bench:
             subjects: list[Subject] = []
             try:
                 for column in taking_part:
-                    subjects.append(Subject(column, **options).start())
+                    subjects.append(Subject(column, **options))
+                    if GC[self.arguments.gc]:
+                        subjects[-1].options["gc"] = GC[self.arguments.gc]
+                    subjects[-1].start()
                     self._remember(name, subjects[-1], "started")
                 for operation in operations:
                     self.run_operation(operation, subjects, self.rounds(name), last=generation == generations - 1)
@@ -188,6 +200,7 @@ def main() -> int:
     parser.add_argument("--variant", action="append", default=[], metavar="NAME=DIR", help="another mod_privilege to compare")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="leave out none2, community, ...")
     parser.add_argument("--publish", action="store_true", help="write the table and the chart to spec/bench as well")
+    parser.add_argument("--gc", choices=GC, default="default", help="the server's garbage collector")
     parser.add_argument("--list", action="store_true", help="the names of all operations")
     arguments = parser.parse_args()
 
@@ -217,6 +230,7 @@ def main() -> int:
         "machine": {**machine(), "prosody": version, "load": [round(load_before[0], 2), round(os.getloadavg()[0], 2)]},
         "seconds": round(time.monotonic() - began),
         "quick": arguments.quick,
+        "gc": arguments.gc,
         "columns": {column.name: column.title for column in columns},
         "operations": bench.results,
         "memory_mib": bench.memory,

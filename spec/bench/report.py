@@ -128,7 +128,7 @@ def notes(run: dict) -> str:
         f"Prosody {machine['prosody']}, log level info, no TLS, {machine['processor']}, {machine['processors']} processors. "
         f"{min(rounds)} to {max(rounds)} rounds per figure, the servers taking turns; median spread {median(spreads):.1%}; "
         f"{run['seconds']} s in all; load average {machine['load'][0]} before and {machine['load'][1]} after; "
-        f"version {machine['commit']}{', quick run' if run['quick'] else ''}. "
+        f"version {machine['commit']}{', quick run' if run['quick'] else ''}{'' if run['gc'] == 'default' else ', gc ' + run['gc']}. "
         "Worst ping: how long a second client waited at most for an answer meanwhile "
         f"({' / '.join(run['columns'][name] for name in _shown(run))})."
     ]
