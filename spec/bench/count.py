@@ -24,8 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "server"))
 
 from harness import REPO
 
+import operations
 from operations import Done, Operation, groups, takes_part
 from subjects import Contender, Subject, contenders
+
+# Everything takes fifty times as long here.
+operations.PATIENCE = 120.0
 
 OUTPUT = REPO / "target" / "bench"
 PUBLISHED = REPO / "spec" / "bench"
@@ -72,6 +76,8 @@ def count(operation: Operation, subject: Counted) -> tuple[float, float]:
         with subject.without_collector() as left:
             work = subject.instructions(lambda batch=batch, done=done: done.append(operation.run(subject, batch, None)))
         operation.after(subject)
+        if done[0].good < done[0].count and subject.contender.name != "community":
+            raise RuntimeError(f"{operation.name}: {done[0].good} of {done[0].count} done")
         found.append((work, left[0], done[0].count))
     (work, garbage, size), (more_work, more_garbage, more_size) = found if len(found) == 2 else ((0, 0, 0), found[0])
     pieces = (more_size - size) * operation.pieces
