@@ -29,6 +29,26 @@ local function only_error_in(outbox)
 	return kind.." "..condition;
 end
 
+describe("a session that acts for an account", function ()
+	it("has no privilege of its own, also one that an earlier version has made (M6)", function ()
+		local core = open({ [account] = { message = "outgoing" } });
+		local stanza = privileged_message();
+		stanza.attr.from = account.."/balcony";
+		local function session(fields, metatable)
+			fields.type, fields.host, fields.username = "c2s", host, "juliet";
+			return setmetatable(fields, metatable);
+		end
+		assert.is_table((core:message(session({}), stanza)));
+		assert.is_table((core:message(session({}, {}), stanza)));
+		for _, acting in ipairs({
+			session({ privileged_acting = true }), session({ privileged_acting = false }), session({}, { privileged_acting = true });
+			session({ privileged_acting = 1 }, { privileged_acting = true });
+		}) do
+			assert.equal("auth forbidden", is_denial(core:message(acting, stanza)));
+		end
+	end);
+end);
+
 describe("a denial", function ()
 	it("is one table, for every judgement", function ()
 		local core = open();

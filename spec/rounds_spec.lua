@@ -6,7 +6,7 @@ local new_viewers = require "viewers_waiting";
 
 describe("catching up", function ()
 	local online, offline, contacts, misled, gone, viewers, greeting, rounds;
-	local said, done, at_pause, pauses, on_ask;
+	local said, done, at_pause, pauses, on_ask, is_there_first;
 
 	local function names(list)
 		return table.concat(list, "+");
@@ -28,7 +28,7 @@ describe("catching up", function ()
 	before_each(function ()
 		online, offline = { "juliet", "nurse" }, { "friar" };
 		contacts = { juliet = { "romeo" }, nurse = { "peter" }, friar = { "john" } };
-		misled, gone, said, done, at_pause, pauses, on_ask = {}, {}, {}, {}, {}, 0, nil;
+		misled, gone, said, done, at_pause, pauses, on_ask, is_there_first = {}, {}, {}, {}, {}, 0, nil, nil;
 		viewers = new_viewers(function (viewer) done[#done + 1] = viewer; end);
 		local core = {
 			contacts = function (_, _, roster) return roster; end;
@@ -47,7 +47,12 @@ describe("catching up", function ()
 				end
 			end;
 			roster_of = function (username) return contacts[username] or {}; end;
-			is_there = function (username) return not gone[username]; end;
+			is_there = function (username)
+				if is_there_first then
+					is_there_first(username);
+				end
+				return not gone[username];
+			end;
 			settle = function (_, username, _, user, among)
 				if user then
 					return { username };
@@ -178,6 +183,18 @@ describe("catching up", function ()
 		viewers.add(1);
 		work();
 		assert.equal(0, count("friar"));
+	end);
+
+	it("says of nobody that it is offline who has come while it was looked up", function ()
+		is_there_first = function (username)
+			if username == "friar" then
+				online[#online + 1] = username;
+			end
+		end;
+		viewers.add("a");
+		work();
+		assert.equal(0, count("^friar offline"));
+		assert.equal(1, count("^friar asks john"));
 	end);
 
 	it("asks only for accounts that are online, or nobody, where so configured", function ()

@@ -40,8 +40,9 @@ return function (host, core, viewers, given)
 		if not given.user_of(username) then
 			if not given.is_there(username) then
 				return;
+			elseif not given.user_of(username) then -- it may have come while it was looked up
+				given.settle("account", username, account, nil, served);
 			end
-			given.settle("account", username, account, nil, served);
 		end
 		if place ~= "nobody" then
 			ask_contacts(username, account, place, served, viewers.is_anybody_waiting);

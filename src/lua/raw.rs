@@ -9,7 +9,8 @@
 //! - *A jump over Rust frames.* Lua leaves a function by a jump where it raises an error. None of the functions called here
 //!   raises: they move values on the stack, ask for a type or a length, read a string without converting it, look up a key
 //!   of a table without metamethods, or go on from a key that the table has. Lua allocates nothing meanwhile, and collects
-//!   nothing. [`Stack::new_table`] alone allocates, in a protected call.
+//!   nothing. [`Stack::new_table`] alone allocates, in a protected call. To make room on the stack may raise in Lua 5.1, where
+//!   memory ends: the one jump that is not excluded, and the end of a server anyway.
 //! - *The size of the stack.* [`Stack::with`] makes room for all places and for the values that a function needs besides.
 //!   The functions that call back make room for what is called.
 //! - *Values that move or go.* A table is named by its place on the stack, never by a pointer. The bytes of a string are

@@ -160,7 +160,9 @@ impl Origin {
             session_type,
             host: session.string(Key::Host).unwrap_or_default(),
             from: stanza.attribute("from").unwrap_or_default(),
-            acting: session.metatable_has(Key::Acting),
+            acting: session.metatable_has(Key::Acting)
+                // The sessions of version 0.1.0 have the mark themselves. One may outlive a reload, in a handler that waits.
+                || !matches!(session.field(Key::Acting, &[]), Field::Absent),
         }
     }
 

@@ -62,10 +62,11 @@ unsafe fn numbers(state: *mut ffi::lua_State, index: c_int) -> Option<Vec<u32>> 
         let mut numbers = Vec::with_capacity(length);
         for place in 1..=ffi::lua_Integer::try_from(length).ok()? {
             let is_number = ffi::lua_rawgeti(state, table, place) == ffi::LUA_TNUMBER;
-            let number = ffi::lua_tointeger(state, -1);
-            let is_whole = ffi::lua_tonumber(state, -1).fract() == 0.0;
+            let number = ffi::lua_tonumber(state, -1);
             ffi::lua_settop(state, -2);
-            numbers.push(u32::try_from(number).ok().filter(|_| is_number && is_whole)?);
+            // Every such number is whole and exact as a float.
+            let whole = Some(number as u32).filter(|whole| is_number && f64::from(*whole) == number);
+            numbers.push(whole?);
         }
         Some(numbers)
     }
