@@ -107,7 +107,7 @@ def of_nodes(size: int) -> dict:
 
 def roster_get(size: int) -> Operation:
     operation = RosterGet(size, 1)
-    operation.counted = max(1, min(100, 4000 // size))
+    operation.counted = max(4, min(100, 24_000 // size))
     return operation
 
 
