@@ -186,12 +186,10 @@ impl PermissionMatrix {
     /// Enters a grant for the entity with this normalised bare JID. If the entity has one already, the stricter of
     /// each permission stays (C5).
     pub fn insert(&mut self, entity: String, grant: Grant) {
-        let mut grant = match self.grants.get(&entity) {
+        let grant = match self.grants.get(&entity) {
             Some(earlier) => earlier.stricter(&grant),
             None => grant,
         };
-        // Said once, since every message asks for it.
-        grant.without_events = !grant.sends_events();
         self.grants.insert(entity, Rc::new(grant));
     }
 

@@ -68,8 +68,7 @@ pub fn judge<T: Element>(matrix: &PermissionMatrix, request: &Request<'_, T>) ->
             return Err(narrow::not_own_recipient(host, username.is_none()));
         }
     }
-    // A grant in the matrix says so itself; see `Grant::sends_events`.
-    let sends_events = !grant.without_events;
+    let sends_events = grant.sends_events();
     if !sends_events {
         forgery::check_events(&inner)?;
     }

@@ -73,7 +73,7 @@ return function (core, native, accounts, delivery, blocklists, id_prefix)
 			end
 		elseif catch_up.take_answer(stanza) then
 			return true;
-		elseif sees_contacts then
+		elseif sees_contacts and stanza.attr.from then -- other modules may leave it out
 			local user, from = bare_sessions[to] or bare_sessions[bare(to)], stanza.attr.from;
 			if not user or not user.roster then
 				show("contact", jid_split(to), stanza, nil, event.origin.roster, is_subscribed);

@@ -111,7 +111,7 @@ def notes(column: Contender) -> str:
     ).stdout.strip()
     return (
         f"Counted by callgrind on Prosody {version}, the collector stopped, version {commit}. Each figure is the slope between two "
-        "batches, and repeats within some 2 %.\n"
+        "batches, and repeats within some 2 %; roster sets more, as a batch may take a save more or less.\n"
     )
 
 
